@@ -181,9 +181,10 @@ def _items(lines: list[str]) -> Iterator[str]:
 
 
 def _methods(value: type) -> Iterator[str]:
-    """Public methods and properties that a class defines itself, a line each."""
+    """Public methods and properties that a class or its `…Data` base defines, a line each."""
     lines = []
-    for name, member in vars(value).items():
+    own = [base for base in value.__mro__ if base is value or base.__name__ == f"{value.__name__}Data"]
+    for name, member in (each for base in own for each in vars(base).items()):
         if name.startswith("_"):
             continue
         if isinstance(member, property):

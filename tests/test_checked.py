@@ -28,6 +28,8 @@ from mhmodels.formats.checked import Checked
 from mhmodels.hardware import Hardware
 from mhmodels.hardware.capabilities import Capabilities
 from mhmodels.published import PublishedTables
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
+from mhmodels.search.cost_model.data import AdaptationSource
 from mhmodels.search.cost_model.features import NAMES
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.run.results import TabularNetwork
@@ -51,28 +53,42 @@ FORMATS: tuple[type[msgspec.Struct], ...] = (
 OWN_LIMITS = {"Parity", "OutputParity", "Environment"}
 """Structs in files that state their limits themselves, because some of their numbers may be infinite or many are read."""
 
+REGRESSION = KernelSource(encodings=("0:1",), dual=(1.0,), centre=0.0, lowest=0.0, highest=1.0)
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     **{kind.__name__: {"filters": 8, "expansion": 2.0} for kind in get_args(Block)},
     **{kind.__name__: {"filters": 8} for kind in (Conv, InvertedBottleneck)},
     "Architecture": {"stem": (Conv(filters=8),)},
     "RegisteredWeights": {"file": "file.h5", "sha256": "0" * 64},
     "CostModel": {"form": "structural", "weights": {NAMES[0]: 1.0}, "input_sizes": (32,)},
+    "CostModelData": {"form": "structural", "weights": {NAMES[0]: 1.0}, "input_sizes": (32,)},
+    "KernelSource": {"encodings": ("0:1",), "dual": (1.0,), "lowest": 0.0, "highest": 1.0},
+    "AdaptationSource": {"regression": REGRESSION},
+    "Adaptation": {
+        "sources": (AdaptationSource(hardware="x", centre=0.0, scale=1.0, regression=REGRESSION),),
+        "encodings": ("0:1",),
+        "ms": (1.0,),
+        "precision": (1.0,),
+        "feature_centre": (0.0,),
+        "feature_scale": (1.0,),
+        "variances": {"sources": 1.0},
+    },
     "ControllerSettings": {"steps": 10},
 }
 """Fields that a struct needs beyond what its annotations say."""
 
 
-def structs(kind: inspect.Type) -> Iterator[type[msgspec.Struct]]:
-    """All structs that a type is made of, itself included."""
-    if isinstance(kind, inspect.StructType):
+def structs(kind: inspect.Type, outer: tuple[type[msgspec.Struct], ...] = ()) -> Iterator[type[msgspec.Struct]]:
+    """All structs that a type is made of, itself included; a struct may be a part of itself (`outer`: those around the type)."""
+    if isinstance(kind, inspect.StructType) and kind.cls not in outer:
         yield kind.cls
         for field in kind.fields:
-            yield from structs(field.type)
+            yield from structs(field.type, (*outer, kind.cls))
     for part in (getattr(kind, name, None) for name in ("item_type", "value_type")):
         if part is not None:
-            yield from structs(part)
+            yield from structs(part, outer)
     for part in (*getattr(kind, "types", ()), *getattr(kind, "item_types", ())):
-        yield from structs(part)
+        yield from structs(part, outer)
 
 
 ALL = sorted({one for kind in FORMATS for one in structs(inspect.type_info(kind))}, key=lambda kind: kind.__name__)

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from mhmodels.search.adaptation.adapting import FEWEST
 from mhmodels.search.adaptation.source_fit import FEWEST as FEWEST_OF_SOURCE
-from mhmodels.search.adaptation.sources import SourceLatencies
+from mhmodels.search.adaptation.sources import SourceInput
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.cost_model.adapted.features import reference_networks
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
@@ -56,7 +56,7 @@ class _ProxyFit(NamedTuple):
 
 def ada_proxy(
     space: SearchSpace | str,
-    source: SourceLatencies,
+    source: SourceInput,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,
@@ -133,7 +133,7 @@ def _touched(space: SearchSpace, encodings: Encodings) -> sparse.csr_array:
     return sparse.csr_array((np.ones(n * width), touched.ravel(), np.arange(0, n * width + 1, width)), shape=shape)
 
 
-def _proxy_weights(space: SearchSpace, source: SourceLatencies, measured: Encodings) -> Floats:
+def _proxy_weights(space: SearchSpace, source: SourceInput, measured: Encodings) -> Floats:
     """Weights (rows,) of the proxy in ms; its constant is part of c."""
     name = source.hardware if isinstance(source, CostModel) else source.origin.hardware
     try:

@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.adaptation.guard import RESCALED_GROUPS, best_rescaled, is_worse, left_out_errors
 from mhmodels.search.adaptation.process import FittedProcess, fit_process
-from mhmodels.search.adaptation.sources import PreparedSources, SourceLatencies, prepare_sources
+from mhmodels.search.adaptation.sources import PreparedSources, SourceInput, different_networks, prepare_sources
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.cost_model.adapted.kernel_source import write_encodings
 from mhmodels.search.cost_model.adapted.posterior import clock_step, clock_variance
+from mhmodels.search.cost_model.data import Adaptation
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-from mhmodels.search.cost_model.model import Adaptation, CostModel, encoding_hashes
+from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
@@ -60,7 +61,7 @@ class Adapted(NamedTuple):
 
 def adapt(
     space: SearchSpace | str,
-    sources: Mapping[str, SourceLatencies] | PreparedSources,
+    sources: Mapping[str, SourceInput] | PreparedSources,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,
@@ -84,8 +85,8 @@ def adapt(
         The model with leave-one-out predictions.
 
     Raises:
-        CostModelError: There are fewer than 5 networks, a latency is not a finite number above 0, all latencies are equal, or a
-            source cannot be used.
+        CostModelError: There are fewer than 5 networks, one occurs twice, a latency is not a finite number above 0, all latencies
+            are equal, or a source cannot be used.
         SpaceError: An encoding is not a member of the space.
 
     Example:
@@ -102,7 +103,10 @@ def adapt(
 
     space = get_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
-    rows, ms = checked_latencies(space, encodings, latency_ms)
+    if isinstance(sources, PreparedSources) and sources.space.schema != space.schema:
+        prepared_for = sources.space.name
+        raise CostModelError(f"the sources were prepared for space '{prepared_for}', not for '{space.name}': prepare them again")
+    rows, ms = different_networks(space, *checked_latencies(space, encodings, latency_ms))
     if len(ms) < FEWEST:
         raise CostModelError(f"'{origin.hardware}' has {len(ms)} measured networks, expected at least {FEWEST}: measure more")
     if np.ptp(ms) == 0:

@@ -11,7 +11,7 @@ from mhmodels.search.adaptation.process import FAR, FittedProcess, fit_process
 from mhmodels.search.adaptation.sources import PreparedSources
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.adapted.prior import PriorFeatures
-from mhmodels.search.cost_model.model import AdaptationSource
+from mhmodels.search.cost_model.data import AdaptationSource
 
 RESCALED_GROUPS = ("sources",)
 """The only group of kernels of a rescaled source: the source itself."""

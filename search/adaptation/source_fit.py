@@ -34,7 +34,9 @@ def fit_source(space: SearchSpace, encodings: Encodings, ms: Floats, standard: S
         CostModelError: There are fewer than 20 networks, or all latencies are equal.
     """
     if len(ms) < FEWEST:
-        raise CostModelError(f"a source has {len(ms)} networks with a latency, expected at least {FEWEST}")
+        raise CostModelError(
+            f"a source has {len(ms)} networks with a latency, expected at least {FEWEST}: measure more or leave it out"
+        )
     if np.ptp(ms) == 0:
         raise CostModelError(f"all {len(ms)} latencies of a source are {ms[0]:g} ms: they say nothing about networks")
     if len(ms) > MOST:

@@ -64,7 +64,8 @@ def validate_command(
     found = unseen_latencies(latency_data.read(space, data, store, model.hardware, None, chosen), model, space)
     for remark in found.remarks:
         note(remark)
-    predicted = model.bind(space).predict(found.encodings)
+    with naming(model_path):
+        predicted = model.bind(space).predict(found.encodings)
     implausible = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
     report = statistics(found.ms, predicted, ~implausible)
     for doubt in (*latency_data.unit_doubts(space, found, store), *model.doubts):

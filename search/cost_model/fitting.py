@@ -14,16 +14,11 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.arrays import Bools, Floats, Indices
 from mhmodels.search.cost_model import fit_report
+from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, CurvePoint
 from mhmodels.search.cost_model.design import FitDesign, Solution
 from mhmodels.search.cost_model.forms import Form, check_form
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-from mhmodels.search.cost_model.model import (
-    LONGEST_MS,
-    SHORTEST_MS,
-    CostModel,
-    CurvePoint,
-    encoding_hashes,
-)
+from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.regression.robust import Judged
 from mhmodels.search.cost_model.statistics import Statistics, statistics
 from mhmodels.search.errors import CostModelError

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
+from mhmodels.search.cost_model.data import CostModelData
 from mhmodels.search.cost_model.forms import builds, form_row_count, form_rows
-from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -31,7 +31,7 @@ class Predictor(ABC):
         (True, (2,))
     """
 
-    def __init__(self, model: CostModel, space: SearchSpace) -> None:
+    def __init__(self, model: CostModelData, space: SearchSpace) -> None:
         """Remembers a cost model that applies to a space."""
         self.model, self.space = model, space
 
@@ -73,7 +73,7 @@ class LinearPredictor(Predictor):
         table: Ms by row of the space's table.
     """
 
-    def __init__(self, model: CostModel, space: SearchSpace) -> None:
+    def __init__(self, model: CostModelData, space: SearchSpace) -> None:
         """Computes the latency of every row of the space's table."""
         super().__init__(model, space)
         self.table = _row_table(model, space)
@@ -83,7 +83,7 @@ class LinearPredictor(Predictor):
         return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
 
 
-def _row_table(model: CostModel, space: SearchSpace) -> Floats:
+def _row_table(model: CostModelData, space: SearchSpace) -> Floats:
     """ms by row of the space's table."""
     if model.form != "structural":
         table = np.zeros(form_row_count(space, model.form))

@@ -331,6 +331,16 @@ class SearchSpace:
         encoding: Encodings = self.check(row)[0]
         return encoding
 
+    def unrestricted(self) -> Self:
+        """Makes the space with all choices of its decisions again."""
+        result = object.__new__(type(self))
+        result.__dict__.update(self.__dict__)
+        for cached in ("sizes", "_permitted"):
+            result.__dict__.pop(cached, None)
+        result.allowed = tuple(np.arange(count, dtype=np.int16) for count in self.cardinalities)
+        result.restrictions = ()
+        return result
+
     def restricted(self, allowed: Sequence[ArrayLike], why: Sequence[str] = ()) -> Self:
         """Makes a space with fewer choices. Encodings and schema stay as they are.
 

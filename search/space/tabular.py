@@ -12,7 +12,7 @@ from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import OneOf
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
-Structure: TypeAlias = Callable[[Encodings], tuple[NDArray[np.float64], NDArray[np.float64]]]
+MemberStructure: TypeAlias = Callable[[Encodings], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Computes from encodings (n, decisions) what a hardware executes: totals (n, a), and sums by class of operation (n, b)."""
 
 
@@ -36,7 +36,7 @@ class TabularSpace(SearchSpace):
         decisions: Sequence[OneOf[object]],
         groups: Sequence[Sequence[int]] = (),
         note: str = "",
-        structure: Structure | None = None,
+        structure: MemberStructure | None = None,
     ) -> None:
         """Makes a space.
 

@@ -12,12 +12,12 @@ from mhmodels.cli.common import note
 from mhmodels.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from mhmodels.search.adaptation.sources import SourceLatencies
+    from mhmodels.search.adaptation.sources import SourceInput
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.space.search_space import SearchSpace
 
 
-def read_sources(space: SearchSpace, words: Sequence[str], target: str, store: str | None) -> dict[str, SourceLatencies]:
+def read_sources(space: SearchSpace, words: Sequence[str], target: str, store: str | None) -> dict[str, SourceInput]:
     """Reads sources, and prints remarks on them.
 
     Args:
@@ -34,7 +34,7 @@ def read_sources(space: SearchSpace, words: Sequence[str], target: str, store: s
         UnknownNameError: A word is neither a file nor hardware with latencies.
         MhmodelsError: A file cannot be read, or is of another space.
     """
-    found: dict[str, SourceLatencies] = {}
+    found: dict[str, SourceInput] = {}
     for word in words:
         named = dict(_read(space, word, store))
         if target in named and len(named) > 1:
@@ -49,7 +49,7 @@ def read_sources(space: SearchSpace, words: Sequence[str], target: str, store: s
     return found
 
 
-def _read(space: SearchSpace, word: str, store: str | None) -> Iterator[tuple[str, SourceLatencies]]:
+def _read(space: SearchSpace, word: str, store: str | None) -> Iterator[tuple[str, SourceInput]]:
     from mhmodels.search.cost_model.latencies.reading import read_all_hardware
     from mhmodels.search.cost_model.model import load_cost_model, naming
 
@@ -70,7 +70,7 @@ def _read(space: SearchSpace, word: str, store: str | None) -> Iterator[tuple[st
         yield word, _of_hardware(space, word, store)
 
 
-def _of_hardware(space: SearchSpace, hardware: str, store: str | None) -> SourceLatencies:
+def _of_hardware(space: SearchSpace, hardware: str, store: str | None) -> SourceInput:
     """The cost model in the package, the rows of the store, or the collection in the package."""
     from mhmodels.search.cost_model.shipping import FOLDER, remark_on, shipped_hardware, shipped_model
 

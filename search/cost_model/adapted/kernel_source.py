@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,6 +15,8 @@ from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 SMOOTHNESS = 8.0
 """Squared distance, as a mean over standardised features, at which similarity falls to 1/e."""
+LogMs: TypeAlias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+"""Logs of ms, with room around those of possible latencies."""
 
 
 class KernelSource(Checked, frozen=True, kw_only=True):
@@ -29,15 +31,19 @@ class KernelSource(Checked, frozen=True, kw_only=True):
 
     field_error: ClassVar = CostModelError
     encodings: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    dual: tuple[float, ...]
-    centre: float
-    lowest: float
-    highest: float
+    dual: tuple[Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)], ...]
+    centre: LogMs
+    lowest: LogMs
+    highest: LogMs
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.dual) != len(self.encodings):
             raise CostModelError(f"cost model: a source has {len(self.encodings)} encodings and {len(self.dual)} dual weights")
+        if self.lowest > self.highest:
+            raise CostModelError(
+                f"cost model: a source predicts {self.lowest:g} to {self.highest:g} as logs of ms: it is damaged"
+            )
 
     def log_ms(self, similarities: Floats) -> Floats:
         """Predicts log latencies (n,) from the similarities (n, support) of networks to `encodings`."""
@@ -47,7 +53,7 @@ class KernelSource(Checked, frozen=True, kw_only=True):
 
 def similarity(first: NetworkFeatures, second: NetworkFeatures) -> Floats:
     """Kernel (n, m) between networks: equal choices, a linear and a smooth function of the standardised features, a constant."""
-    decisions = first.choices[:1].sum()
+    decisions = second.choices[:1].sum()
     equal: Floats = first.choices @ second.choices.T / decisions
     return equal + linear(tied(first), tied(second)) + smooth(first, second) + 1.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,9 +11,9 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standard, network_features, standardised
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, read_encodings, similarity
 from mhmodels.search.cost_model.adapted.posterior import Posterior, clock_variance, quantile
-from mhmodels.search.cost_model.adapted.prior import GROUPS, LatencyPrior, ScoredSource, SourcePredictor
-from mhmodels.search.cost_model.model import Adaptation, AdaptationSource, CostModel
-from mhmodels.search.cost_model.predictor import Predictor
+from mhmodels.search.cost_model.adapted.prior import GROUPS, LatencyPrior, PriorFeatures, ScoredSource, SourcePredictor
+from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, Adaptation, AdaptationSource, CostModelData
+from mhmodels.search.cost_model.predictor import LinearPredictor, Predictor
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
@@ -34,7 +36,7 @@ class AdaptedPredictor(Predictor):
         True
     """
 
-    def __init__(self, model: CostModel, space: SearchSpace) -> None:
+    def __init__(self, model: CostModelData, space: SearchSpace) -> None:
         """Solves for the measurements of the model.
 
         Raises:
@@ -56,7 +58,7 @@ class AdaptedPredictor(Predictor):
         self._posterior = Posterior(kernels, variances, noise, (np.log(ms) - self._centre) / self._unit)
 
     def predict_rows(self, rows: Encodings) -> Floats:
-        return np.concatenate([self._some(rows[start : start + _AT_ONCE]) for start in range(0, max(len(rows), 1), _AT_ONCE)])
+        return np.concatenate([self._ms(self._means(self._kernels(self._prior.features(part)))) for part in _parts(rows)])
 
     def interval(self, encodings: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Predicts the interval that contains a further measurement of a network with some probability.
@@ -72,19 +74,47 @@ class AdaptedPredictor(Predictor):
             SpaceError: An encoding is not a member of the space.
             ValueError: The level is out of its range.
         """
-        features = self._prior.features(self.space.check(encodings))
-        kernels = self._prior.kernels(features, self._measured)
-        mean = self._posterior.mean(kernels)
-        sd = np.sqrt(self._posterior.sd(kernels, self._prior.diagonals(features)) ** 2 + self._noise)
-        half = quantile(level) * sd
-        low, high = (np.exp((mean + sign * half) * self._unit + self._centre) for sign in (-1, 1))
+        width = quantile(level)
+        ends = [self._interval(part, width) for part in _parts(self.space.check(encodings))]
+        low, high = (np.concatenate(side) for side in zip(*ends, strict=True))
         return low, high
 
-    def _some(self, rows: Encodings) -> Floats:
-        """Medians (n,) of the predictive distributions of a few networks, in ms."""
-        kernels = self._prior.kernels(self._prior.features(rows), self._measured)
+    def _interval(self, rows: Encodings, width: float) -> tuple[Floats, Floats]:
+        """Ends (n,) of intervals that are `width` standard deviations to each side, in ms."""
+        features = self._prior.features(rows)
+        kernels = self._kernels(features)
+        mean = self._means(kernels)
+        half = width * self._unit * np.sqrt(self._posterior.sd(kernels, self._prior.diagonals(features)) ** 2 + self._noise)
+        return self._ms(mean - half), self._ms(mean + half)
+
+    def _kernels(self, features: PriorFeatures) -> Floats:
+        """(groups, n, measured), kernels between networks and the measured ones."""
+        return self._prior.kernels(features, self._measured)
+
+    def _means(self, kernels: Floats) -> Floats:
+        """Medians (n,) of the predictive distributions, as logs of ms of at least the model's floor."""
         logs = self._posterior.mean(kernels) * self._unit + self._centre
-        return np.asarray(np.maximum(np.exp(logs), self.model.floor_ms))
+        return np.asarray(np.maximum(logs, np.log(self.model.floor_ms)))
+
+    def _ms(self, logs: Floats) -> Floats:
+        """Milliseconds (n,) from their logs, as far as they are possible latencies."""
+        return np.asarray(np.exp(np.clip(logs, np.log(SHORTEST_MS), np.log(LONGEST_MS))))
+
+
+def _parts(rows: Encodings) -> Iterator[Encodings]:
+    """Cuts encodings into parts of a bounded number; a single empty part if there are none."""
+    for start in range(0, max(len(rows), 1), _AT_ONCE):
+        yield rows[start : start + _AT_ONCE]
+
+
+def bound_to(model: CostModelData, space: SearchSpace) -> Predictor:
+    """Prepares a cost model of any form to predict encodings of a space.
+
+    Raises:
+        CostModelError: The model does not apply to the space, or is damaged.
+    """
+    model.check(space=space)
+    return LinearPredictor(model, space) if model.adaptation is None else AdaptedPredictor(model, space)
 
 
 def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
@@ -103,7 +133,10 @@ def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
     if unknown:
         raise CostModelError(f"cost model: unknown group of kernels '{min(unknown)}', expected some of {', '.join(GROUPS)}")
     sources = [scored(space, source, standard) for source in adaptation.sources]
-    return LatencyPrior(space, sources, standard, [name for name in GROUPS if name in adaptation.variances])
+    prior = LatencyPrior(space, sources, standard, [name for name in GROUPS if name in adaptation.variances])
+    if not prior.groups:
+        raise CostModelError("cost model: its only group of kernels is 'deviations', which a single source does not have")
+    return prior
 
 
 def scored(space: SearchSpace, source: AdaptationSource, standard: Standard) -> ScoredSource:
@@ -111,14 +144,14 @@ def scored(space: SearchSpace, source: AdaptationSource, standard: Standard) -> 
     return ScoredSource(source_predictor(space, source.cost_model or source.regression, standard), source.centre, source.scale)
 
 
-def source_predictor(space: SearchSpace, source: CostModel | KernelSource | None, standard: Standard) -> SourcePredictor:
+def source_predictor(space: SearchSpace, source: CostModelData | KernelSource | None, standard: Standard) -> SourcePredictor:
     """Log latencies on one source hardware, as a function of encodings and their standardised features.
 
     Raises:
         CostModelError: The source does not fit the space.
     """
-    if isinstance(source, CostModel):
-        bound = source.bind(space)
+    if isinstance(source, CostModelData):
+        bound = bound_to(source, space)
 
         def by_model(encodings: Encodings, _: NetworkFeatures) -> Floats:
             return np.log(bound.predict_rows(encodings))

@@ -143,7 +143,7 @@ def _kernel(name: str, first: PriorFeatures, second: PriorFeatures) -> Floats:
             return linear(first.network.classes, second.network.classes)
         case "smooth":
             return smooth(first.network, second.network)
-    equal: Floats = first.network.choices @ second.network.choices.T / first.network.choices[0].sum()
+    equal: Floats = first.network.choices @ second.network.choices.T / second.network.choices[:1].sum()
     return equal
 
 

@@ -18,7 +18,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.formats.numbers import decimal
 from mhmodels.registry import resolve
-from mhmodels.search.cost_model.model import LONGEST_MS, SHORTEST_MS
+from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS
 from mhmodels.search.errors import CostModelError, SpaceError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace

@@ -11,7 +11,7 @@ import numpy as np
 
 from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.arrays import Floats, Indices
-from mhmodels.search.cost_model.model import CostModel
+from mhmodels.search.cost_model.data import CostModelData
 from mhmodels.search.cost_model.predictor import Predictor
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.objective import Objective
@@ -323,7 +323,7 @@ def _agreement(
     )
 
 
-def _held_out_error(model: CostModel) -> tuple[float, Literal["median", "mean"]]:
+def _held_out_error(model: CostModelData) -> tuple[float, Literal["median", "mean"]]:
     """Median error of a cost model on held-out networks; the mean for files of earlier versions, which have no median.
 
     The mean of errors is usually larger than their median, so that fewer fronts are warned of.
@@ -332,7 +332,7 @@ def _held_out_error(model: CostModel) -> tuple[float, Literal["median", "mean"]]
     return (model.held_out.mape, "mean") if stated is None else (stated, "median")
 
 
-def _warning(model: CostModel, errors: Floats, environment: Environment | None) -> str:
+def _warning(model: CostModelData, errors: Floats, environment: Environment | None) -> str:
     """Warning that a cost model is less accurate on the front than it states for held-out networks, "" if it is not."""
     stated, statistic = _held_out_error(model)
     if not len(errors) or not exceeds(errors, stated):
