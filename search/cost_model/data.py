@@ -93,7 +93,7 @@ class Adaptation(Checked, frozen=True, kw_only=True):
     sources: Annotated[tuple[AdaptationSource, ...], msgspec.Meta(min_length=1)]
     feature_centre: tuple[FeatureCentre, ...]
     feature_scale: tuple[FeatureScale, ...]
-    variances: Annotated[dict[str, Variance], msgspec.Meta(min_length=1)]
+    variances: dict[str, Variance]
     noise: Annotated[float, msgspec.Meta(ge=1e-9, le=1e6)]
     encodings: tuple[str, ...]
     ms: tuple[Milliseconds, ...]
@@ -107,6 +107,8 @@ class Adaptation(Checked, frozen=True, kw_only=True):
                 f"cost model: an adaptation has {len(self.encodings)} encodings, {len(self.ms)} latencies and "
                 f"{len(self.precision)} precisions, expected equal numbers and a precision above 0"
             )
+        if not self.variances:
+            raise CostModelError("cost model: field 'variances' is empty, expected the variance of at least one group of kernels")
         tiny = next((one for one in self.feature_scale if 0 < one < _LEAST_SCALE), None)
         if tiny is not None:
             raise CostModelError(

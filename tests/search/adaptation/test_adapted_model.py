@@ -254,7 +254,7 @@ DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "no precision": (replaced(A, "precision", value=[0.0] * 20), "a precision above 0"),
     "no measurement": (lambda d: d[A].update(encodings=[], ms=[], precision=[]), "0 encodings, 0 latencies and 0 precisions"),
     "no sources": (replaced(A, "sources", value=[]), "length >= 1"),
-    "no groups": (replaced(A, "variances", value={}), "length >= 1"),
+    "no groups": (replaced(A, "variances", value={}), "field 'variances' is empty"),
     "only deviations of one source": (
         lambda d: d[A].update(variances={"deviations": 1.0}, sources=d[A]["sources"][:1]),
         "its only group of kernels is 'deviations'",
