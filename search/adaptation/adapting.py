@@ -15,6 +15,7 @@ from mhmodels.search.adaptation.sources import PreparedSources, SourceInput, dif
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.cost_model.adapted.kernel_source import write_encodings
 from mhmodels.search.cost_model.adapted.posterior import clock_step, clock_variance
+from mhmodels.search.cost_model.adapted.prior import LatencyPrior, PriorFeatures
 from mhmodels.search.cost_model.data import Adaptation
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -120,9 +121,7 @@ def adapt(
 def _adapted(prepared: PreparedSources, rows: Encodings, ms: Floats, origin: LatencyOrigin, doubts: Sequence[str]) -> Adapted:
     logs, step = np.log(ms), clock_step(ms)
     fixed = clock_variance(ms, step)
-    prior = prepared.prior
-    features = prior.features(rows)
-    process = fit_process(prior.kernels(features, features), logs, fixed, prior.groups, prior.unit)
+    prior, features, process = _best_prior(prepared, rows, logs, fixed)
     rescaled = best_rescaled(prepared, features, logs, fixed)
     errors, rescaled_errors = left_out_errors(process, logs), left_out_errors(rescaled.process, logs)
     chosen = rescaled.process if is_worse(errors, rescaled_errors) else process
@@ -137,11 +136,26 @@ def _adapted(prepared: PreparedSources, rows: Encodings, ms: Floats, origin: Lat
         ms=tuple(ms.tolist()),
         precision=tuple(chosen.precision.tolist()),
         clock_ms=step,
+        relative=prior.relative and chosen is process,
     )
     predicted = np.exp(chosen.predicted)
     model = _model(prepared.space, adaptation, rows, ms, predicted, origin, chosen, doubts)
     means = float(errors.mean()), float(rescaled_errors.mean())
     return Adapted(model, predicted, ~chosen.kept, *means, rescaled.source.hardware)
+
+
+def _best_prior(
+    prepared: PreparedSources, rows: Encodings, logs: Floats, fixed: Floats
+) -> tuple[LatencyPrior, PriorFeatures, FittedProcess]:
+    """The preferred prior with features of the networks and its fit, or another one that predicts left-out networks better."""
+    found: list[tuple[LatencyPrior, PriorFeatures, FittedProcess]] = []
+    expected = prepared.prior.logs(rows)
+    for prior in prepared.priors:
+        features = prior.features(rows, expected)
+        process = fit_process(prior.kernels(features, features), logs, fixed, prior.groups, prior.unit)
+        if not found or is_worse(left_out_errors(found[-1][2], logs), left_out_errors(process, logs)):
+            found.append((prior, features, process))
+    return found[-1]
 
 
 def _model(

@@ -34,6 +34,11 @@ class AdaptStep(NamedTuple):
         measured: Number of networks with a latency.
         interval: Rank correlation of leave-one-out predictions with the latencies, with its confidence interval; None if the
             latencies do not vary yet.
+
+    Example:
+        >>> from mhmodels.search import AdaptStep
+        >>> AdaptStep(5, None).measured
+        5
     """
 
     measured: int
@@ -50,6 +55,20 @@ class MeasuredAdaptation(NamedTuple):
         steps: State after each batch.
         stopped: Why measuring ended.
         failed: Number of networks that the target did not run.
+
+    Example:
+        >>> from mhmodels.search import LatencyOrigin, adapt_by_measuring, get_space, prepare_sources, sample, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> source = shipped_model(space, "ethos-u65-256")
+        >>> result = adapt_by_measuring(
+        ...     prepare_sources(space, {"ethos-u65-256": source}),
+        ...     sample(space, 50).encodings,
+        ...     measure=source.bind(space).predict,
+        ...     origin=lambda rows: LatencyOrigin("my-npu"),
+        ...     budget=5,
+        ... )
+        >>> result.stopped, len(result.ms), result.failed
+        ('budget', 5, 0)
     """
 
     adapted: Adapted

@@ -16,6 +16,7 @@ from mhmodels.search.cost_model.adapted.features import (
     reference_networks,
     standard_of,
     standardised,
+    widths_vary,
 )
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
 from mhmodels.search.cost_model.adapted.predictor import scored, source_predictor
@@ -40,7 +41,8 @@ class PreparedSources(NamedTuple):
         space: The space.
         sources: The sources as a model file stores them.
         standard: Mean and spread of the features of networks in the space.
-        prior: The prior that all sources together imply.
+        priors: The priors that all sources together imply, the preferred one first. Where widths or input sizes are decisions,
+            features are better in relation to the sources' latencies, unless the target has little in common with the sources.
 
     Example:
         >>> from mhmodels.search import get_space, prepare_sources, shipped_model
@@ -53,7 +55,12 @@ class PreparedSources(NamedTuple):
     space: SearchSpace
     sources: tuple[AdaptationSource, ...]
     standard: Standard
-    prior: LatencyPrior
+    priors: tuple[LatencyPrior, ...]
+
+    @property
+    def prior(self) -> LatencyPrior:
+        """The preferred prior."""
+        return self.priors[0]
 
 
 def prepare_sources(space: SearchSpace, sources: Mapping[str, SourceInput]) -> PreparedSources:
@@ -105,8 +112,10 @@ def _prepared(space: SearchSpace, sources: Mapping[str, SourceInput]) -> Prepare
                 hardware=name, centre=float(logs.mean()), scale=float(logs.std()), regression=own[0], cost_model=own[1]
             )
         )
-    prior = LatencyPrior(space, [scored(space, source, standard) for source in prepared], standard)
-    return PreparedSources(space, tuple(prepared), standard, prior)
+    ready = [scored(space, source, standard) for source in prepared]
+    forms = (True, False) if widths_vary(space) else (False,)
+    priors = tuple(LatencyPrior(space, ready, standard, relative=relative) for relative in forms)
+    return PreparedSources(space, tuple(prepared), standard, priors)
 
 
 def different_networks(space: SearchSpace, rows: Encodings, ms: Floats) -> tuple[Encodings, Floats]:

@@ -86,6 +86,7 @@ class Adaptation(Checked, frozen=True, kw_only=True):
         ms: Their latencies on the target.
         precision: Precision of each measurement relative to `noise`; 0 for one that was set aside.
         clock_ms: Step of the clock that the latencies were read from; 0 if it is negligible.
+        relative: Whether features of networks are in relation to the latency that the sources expect.
     """
 
     field_error: ClassVar = CostModelError
@@ -99,6 +100,7 @@ class Adaptation(Checked, frozen=True, kw_only=True):
     ms: tuple[Milliseconds, ...]
     precision: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e3)], ...]
     clock_ms: Annotated[float, msgspec.Meta(ge=0, le=1e3)] = 0.0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from mhmodels.search.adaptation.loop import AdaptStep, MeasuredAdaptation
     from mhmodels.search.adaptation.sources import PreparedSources
     from mhmodels.search.arrays import Floats
-    from mhmodels.search.cli.adapt.command import TargetOptions
+    from mhmodels.search.cli.adapt.options import TargetOptions
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
     from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 
-class Target(ABC):
+class AdaptTarget(ABC):
     """Hardware to adapt to.
 
     Attributes:
@@ -45,7 +45,7 @@ class Target(ABC):
         """Conditions of the latencies of networks (n, decisions)."""
 
 
-def open_target(space: SearchSpace, options: TargetOptions, phones: PhoneOptions, where: Mapping[str, str]) -> Target:
+def open_target(space: SearchSpace, options: TargetOptions, phones: PhoneOptions, where: Mapping[str, str]) -> AdaptTarget:
     """Opens the target, and checks before anything is fitted that it can be read or measured.
 
     Raises:
@@ -59,7 +59,7 @@ def open_target(space: SearchSpace, options: TargetOptions, phones: PhoneOptions
     return MeasuredTarget(space, options, phones)
 
 
-class TableTarget(Target):
+class TableTarget(AdaptTarget):
     """Latencies of a file."""
 
     def __init__(self, space: SearchSpace, options: TargetOptions, where: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class TableTarget(Target):
         )
 
 
-class MeasuredTarget(Target):
+class MeasuredTarget(AdaptTarget):
     """Hardware on which networks are measured; latencies in the store are not measured again."""
 
     def __init__(self, space: SearchSpace, options: TargetOptions, phones: PhoneOptions) -> None:
@@ -125,7 +125,7 @@ class MeasuredTarget(Target):
 
     def adapt(self, prepared: PreparedSources, seed: int) -> MeasuredAdaptation:
         from mhmodels.search.adaptation.loop import adapt_by_measuring, candidate_networks
-        from mhmodels.search.cli.adapt.command import BUDGET
+        from mhmodels.search.cli.adapt.options import BUDGET
 
         options, candidates = self._options, candidate_networks(self._space, seed)
         budget = options.budget or BUDGET

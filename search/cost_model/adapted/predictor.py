@@ -133,7 +133,8 @@ def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
     if unknown:
         raise CostModelError(f"cost model: unknown group of kernels '{min(unknown)}', expected some of {', '.join(GROUPS)}")
     sources = [scored(space, source, standard) for source in adaptation.sources]
-    prior = LatencyPrior(space, sources, standard, [name for name in GROUPS if name in adaptation.variances])
+    groups = [name for name in GROUPS if name in adaptation.variances]
+    prior = LatencyPrior(space, sources, standard, groups, relative=adaptation.relative)
     if not prior.groups:
         raise CostModelError("cost model: its only group of kernels is 'deviations', which a single source does not have")
     return prior

@@ -4,8 +4,8 @@ The log latency of a network on the target is modelled as a Gaussian process wit
 
 - `sources`: the mean of the standardised log latencies on the source hardware,
 - `deviations`: the deviations of each source from this mean, which several sources only have,
-- `totals`, `classes`: linear functions of operation counts, MACs and elements moved, over the whole network and by class; where
-  widths or input sizes are decisions, in relation to the latency that the sources expect,
+- `totals`, `classes`: linear functions of operation counts, MACs and elements moved, over the whole network and by class, as they
+  are (absolute) or in relation to the latency that the sources expect (relative),
 - `smooth`: a smooth function of the same,
 - `choices`: a weight for each choice of each decision.
 
@@ -29,7 +29,6 @@ from mhmodels.search.cost_model.adapted.features import (
     relative_to,
     standard_of,
     standardised,
-    widths_vary,
 )
 from mhmodels.search.cost_model.adapted.kernel_source import linear, smooth
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -81,9 +80,18 @@ class LatencyPrior:
         space: Space of the networks.
         groups: Names of the kernels, in the order of `kernels`.
         unit: Mean spread of the sources' log latencies, the unit of the Gaussian process.
+        relative: Whether the features of networks are in relation to the latency that the sources expect.
     """
 
-    def __init__(self, space: SearchSpace, sources: Sequence[ScoredSource], standard: Standard, groups: Sequence[str] = GROUPS):
+    def __init__(
+        self,
+        space: SearchSpace,
+        sources: Sequence[ScoredSource],
+        standard: Standard,
+        groups: Sequence[str] = GROUPS,
+        *,
+        relative: bool = False,
+    ) -> None:
         """Remembers sources. Takes a fraction of a second where features are relative to latencies.
 
         Args:
@@ -91,19 +99,26 @@ class LatencyPrior:
             sources: At least one source.
             standard: Mean and spread of the features in the space, as the sources see them.
             groups: Names of the kernels to use.
+            relative: Whether to relate the features of networks to the latency that the sources expect.
         """
         self.space, self._sources, self._standard = space, tuple(sources), standard
         self.groups = tuple(name for name in groups if name != "deviations" or len(self._sources) > 1)
         self.unit = float(np.mean([source.scale for source in self._sources]))
+        self.relative = relative
         self._relative: Standard | None = None
-        if widths_vary(space):
+        if relative:
             rows = reference_networks(space)
-            self._relative = standard_of(self._relative_features(network_features(space, rows), self._logs(rows)))
+            self._relative = standard_of(self._relative_features(network_features(space, rows), self.logs(rows)))
 
-    def features(self, encodings: Encodings) -> PriorFeatures:
-        """Features of networks (n, decisions), int16."""
+    def features(self, encodings: Encodings, logs: Floats | None = None) -> PriorFeatures:
+        """Features of networks.
+
+        Args:
+            encodings: (n, decisions), int16.
+            logs: What `logs` returns for them; None to compute it.
+        """
         rows = self.space.canonical(encodings)
-        logs = self._logs(rows)
+        logs = self.logs(rows) if logs is None else logs
         scores = logs / np.array([source.scale for source in self._sources])
         mean = scores.mean(axis=1, keepdims=True)
         deviations = scores - mean if scores.shape[1] > 1 else np.zeros((len(rows), 0))
@@ -112,8 +127,9 @@ class LatencyPrior:
             return PriorFeatures(mean, deviations, standardised(network, self._standard))
         return PriorFeatures(mean, deviations, standardised(self._relative_features(network, logs), self._relative))
 
-    def _logs(self, rows: Encodings) -> Floats:
-        """(n, sources), log latency of each network on each source, minus the mean of the source."""
+    def logs(self, encodings: Encodings) -> Floats:
+        """(n, sources), log latency of each network (n, decisions) on each source, minus the mean of the source."""
+        rows = self.space.canonical(encodings)
         features = standardised(network_features(self.space, rows), self._standard)
         return np.stack([source.predict(rows, features) - source.centre for source in self._sources], axis=1)
 
