@@ -177,21 +177,17 @@ def _solve(design: Floats, ms: Floats) -> _ProxyFit:
     rest, target = design - basis @ (basis.T @ design), ms - basis @ (basis.T @ ms)
     left, singular, right = np.linalg.svd(rest, full_matrices=False)
     squares, projected = singular**2, left.T @ target
-    mean_square = max(float(squares.sum()) / len(ms), np.finfo(float).tiny)
+    mean_square = max(float(squares.sum()) / len(ms), float(np.finfo(float).tiny))
     leverage = (basis**2).sum(axis=1)
-    best: tuple[float, float, Floats] | None = None
-    for strength in map(float, STRENGTHS):
-        shrinkage = squares / (squares + strength * mean_square)
-        residual = target - left @ (shrinkage * projected)
-        left_out = residual / np.maximum(1.0 - leverage - left**2 @ shrinkage, 1e-9)
-        error = float(np.mean(left_out**2))
-        if best is None or error < best[0]:
-            best = error, strength, left_out
-    assert best is not None
-    _, strength, left_out = best
+    shrinkage = squares / (squares + STRENGTHS[:, None] * mean_square)
+    residual = target - (shrinkage * projected) @ left.T
+    # (strengths, n), errors of leave-one-out predictions.
+    errors = residual / np.maximum(1.0 - leverage - shrinkage @ (left**2).T, 1e-9)
+    best = int(np.argmin((errors**2).mean(axis=1)))
+    strength = float(STRENGTHS[best])
     deviations = right.T @ (singular * projected / (squares + strength * mean_square))
     (slowdown, offset), *_ = np.linalg.lstsq(free, ms - design @ deviations, rcond=_FLAT)
-    return _ProxyFit(float(slowdown), deviations, float(offset), strength, ms - left_out)
+    return _ProxyFit(float(slowdown), deviations, float(offset), strength, ms - errors[best])
 
 
 def _orthonormal(columns: Floats) -> Floats:
