@@ -66,9 +66,11 @@ class LinearFit(NamedTuple):
         kept = self.singular * shrunk
         residual = self.target - self.left @ (kept * (self.left.T @ self.target))
         leverage = np.minimum((self.left**2) @ kept + 1 / len(self.target), 1 - 1e-9)
-        noise = residual**2 / (1 - leverage) ** _LEVERAGE + (_ROUNDING * self.target.std()) ** 2
-        # A common variance, where the values agree with the prior; the weights themselves bound it from below.
+        # A common variance, where the values agree with the prior.
         common = float(self.target @ residual) / (len(self.target) - 1)
+        # The residual of a network with a choice that hardly any other has tells nothing: there the common variance counts.
+        own = residual**2 / (1 - leverage) ** _LEVERAGE
+        noise = (1 - leverage) * own + leverage * np.maximum(own, common) + (_ROUNDING * self.target.std()) ** 2
         weights = shrunk * (self.left.T @ self.target)
         magnitude = max(common / self.penalty, float(weights @ weights) / len(self.scales[self.scales > 0]))
         outside = np.maximum(((contrasts * self.scales) ** 2).sum(axis=1) - (scaled**2).sum(axis=1), 0)
