@@ -50,6 +50,16 @@ if TYPE_CHECKING:
     from mhmodels.search.objective.evaluators import Evaluator
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
+    from mhmodels.search.profiling.block_profile import (
+        BlockMean,
+        BlockProfile,
+        DecisionEffect,
+        DepthEffect,
+        Effect,
+        PlacementEffect,
+    )
+    from mhmodels.search.profiling.conditional import conditional_profile
+    from mhmodels.search.profiling.regression import profile
     from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
     from mhmodels.search.run.front.measuring import measure_front
     from mhmodels.search.run.pareto import pareto_front
@@ -66,6 +76,14 @@ if TYPE_CHECKING:
     from mhmodels.search.supernet.presets import load_preset
 
 _MODULE_OF = {
+    "BlockMean": "profiling.block_profile",
+    "BlockProfile": "profiling.block_profile",
+    "DecisionEffect": "profiling.block_profile",
+    "DepthEffect": "profiling.block_profile",
+    "Effect": "profiling.block_profile",
+    "PlacementEffect": "profiling.block_profile",
+    "conditional_profile": "profiling.conditional",
+    "profile": "profiling.regression",
     "AdaptStep": "adaptation.loop",
     "Adapted": "adaptation.adapting",
     "MeasuredAdaptation": "adaptation.loop",
@@ -143,6 +161,8 @@ __all__ = [
     "Adapted",
     "ArchitectureSpace",
     "BlockGroup",
+    "BlockMean",
+    "BlockProfile",
     "CollectProgress",
     "CollectReport",
     "CollectSettings",
@@ -150,7 +170,10 @@ __all__ = [
     "ControllerSettings",
     "CostModel",
     "CostModelError",
+    "DecisionEffect",
+    "DepthEffect",
     "DevicePair",
+    "Effect",
     "Evaluator",
     "Evolution",
     "Fit",
@@ -166,6 +189,7 @@ __all__ = [
     "NonDominated",
     "Objective",
     "OneOf",
+    "PlacementEffect",
     "Predictor",
     "PreparedSources",
     "Random",
@@ -184,6 +208,7 @@ __all__ = [
     "adapt",
     "adapt_by_measuring",
     "collect",
+    "conditional_profile",
     "fit",
     "get_space",
     "judge_front",
@@ -196,6 +221,7 @@ __all__ = [
     "pareto_front",
     "predict",
     "prepare_sources",
+    "profile",
     "propose",
     "read_latencies",
     "read_samples",

@@ -67,7 +67,7 @@ advice
 search.errors search.arrays
 search.space
 search.cost_model
-search.adaptation
+search.adaptation search.profiling
 search.objective
 search.methods
 search.collecting search.run.evaluations

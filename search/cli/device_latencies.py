@@ -120,7 +120,7 @@ def read(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -
         raise click.UsageError("--where chooses rows of a --store, expected one")
     found: dict[str, Latencies] = {}
     left_out: dict[str, str] = {}
-    for origin, latencies in _sources(space, devices, where, left_out):
+    for origin, latencies in sources(space, devices, where, left_out):
         for name, one in latencies.items():
             if name in found:
                 raise click.UsageError(
@@ -138,10 +138,20 @@ def read(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -
     return side_by_side(chosen).ms
 
 
-def _sources(
+def sources(
     space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str], left_out: dict[str, str]
 ) -> Iterator[tuple[str, Mapping[str, Latencies]]]:
-    """Yields each file and the store, with the latencies by hardware; notes in `left_out` what the store lacks."""
+    """Yields each file and the store, with the latencies by hardware, and prints remarks on shipped collections.
+
+    Args:
+        space: Space of the networks.
+        devices: Files, store and choice of devices.
+        where: Conditions of the store's rows.
+        left_out: Is filled with the hardware that the store has no usable latencies of, and the reasons.
+
+    Raises:
+        click.UsageError: There is no file, store or collection.
+    """
     from mhmodels.search.cost_model.latencies.reading import read_all_hardware
     from mhmodels.search.cost_model.latencies.stored import stored_on_all_hardware
     from mhmodels.search.cost_model.shipping import remarks_on_table
@@ -187,7 +197,7 @@ def _chosen(
         if name in left_out and name not in found:
             raise CostModelError(left_out[name])
         if name not in found:
-            raise UnknownNameError("hardware with latencies", name, _known(space, devices))
+            raise UnknownNameError("hardware with latencies", name, known(space, devices))
     for name, reason in left_out.items():
         if name not in found:
             note(f"{name} is left out: {reason}")
@@ -197,8 +207,13 @@ def _chosen(
     return {name: found[name] for name in wanted}
 
 
-def _known(space: SearchSpace, devices: DeviceOptions) -> list[str]:
-    """Ids of all hardware in the files and the store."""
+def known(space: SearchSpace, devices: DeviceOptions) -> list[str]:
+    """Ids of all hardware in the files and the store.
+
+    Args:
+        space: Space of the networks.
+        devices: Files and store.
+    """
     from mhmodels.search.cost_model.latencies.reading import hardware_in
     from mhmodels.store import Store
 

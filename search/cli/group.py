@@ -27,6 +27,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "monotonicity_command",
         "Test whether devices rank networks alike, so that one can stand for another.",
     ),
+    "profile": (
+        "mhmodels.search.cli.profile.command",
+        "profile_command",
+        "Profile blocks: what each block at each layer does to latency or another metric.",
+    ),
     "run": ("mhmodels.search.cli.run", "run_command", "Search for the network with the highest reward."),
     "resume": ("mhmodels.search.cli.resume", "resume_command", "Continue an interrupted search from its log."),
     "show": ("mhmodels.search.cli.show", "show_command", "Show a network: stages, blocks, widths, and its origin."),

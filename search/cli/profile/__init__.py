@@ -1,0 +1,1 @@
+"""`mhmodels search profile`: which blocks suit which hardware."""
