@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 MHMODELS_HOME ?= $(CURDIR)/build/home
 # Processes that run tests beside each other; each takes up to 3 GB, in the slow tests up to 7.
 JOBS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# One BLAS thread each: those of several processes would wait for each other.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BENCH := $(BIN)/python -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
 
 .PHONY: demo test slow kernels lint types bench bench-short clean

@@ -68,6 +68,15 @@ def profile(
         >>> effect.block, round(effect.mean, 3)
         ('inverted_bottleneck kernel=3 expansion=6 groups=1', 0.444)
     """
+    from threadpoolctl import threadpool_limits
+
+    # Several threads are slower on these small matrices, and change the last digits of the result.
+    with threadpool_limits(1, "blas"):
+        return _profiled(space, encodings, values, confidence, robust)
+
+
+def _profiled(space: SearchSpace, encodings: ArrayLike, values: ArrayLike, confidence: float, robust: bool) -> BlockProfile:
+    """The profile, with BLAS as it is set."""
     layout = layout_of(space)
     rows = space.check(encodings)
     rows = as_profiled(space, layout).canonical(rows)
