@@ -38,7 +38,7 @@ class Adapted(NamedTuple):
         predicted_ms: (n,), latency of each measured network in ms, as the other measurements predict it.
         set_aside: (n,), measurements that the others contradict by a large factor; the model ignores them.
         adapted_error, rescaled_error: Mean leave-one-out error, as log ratios, of the adapted model and of the best source whose
-            latencies were only rescaled.
+            latencies were only rescaled; the latter is None if every source ranks the target's networks backwards.
         rescaled_source: Name of this source.
 
     Example:
@@ -56,8 +56,8 @@ class Adapted(NamedTuple):
     predicted_ms: Floats
     set_aside: Bools
     adapted_error: float
-    rescaled_error: float
-    rescaled_source: str
+    rescaled_error: float | None
+    rescaled_source: str | None
 
 
 def adapt(
@@ -123,14 +123,17 @@ def _adapted(prepared: PreparedSources, rows: Encodings, ms: Floats, origin: Lat
     fixed = clock_variance(ms, step)
     prior, features, process = _best_prior(prepared, rows, logs, fixed)
     rescaled = best_rescaled(prepared, features, logs, fixed)
-    errors, rescaled_errors = left_out_errors(process, logs), left_out_errors(rescaled.process, logs)
-    chosen = rescaled.process if is_worse(errors, rescaled_errors) else process
+    errors = left_out_errors(process, logs)
+    rescaled_errors = left_out_errors(rescaled.process, logs) if rescaled is not None else None
+    chosen, sources, groups = process, prepared.sources, prior.groups
+    if rescaled is not None and rescaled_errors is not None and is_worse(errors, rescaled_errors):
+        chosen, sources, groups = rescaled.process, (rescaled.source,), RESCALED_GROUPS
     adaptation = Adaptation(
         decision="adapted" if chosen is process else "rescaled",
-        sources=prepared.sources if chosen is process else (rescaled.source,),
+        sources=sources,
         feature_centre=tuple(prepared.standard.centre.tolist()),
         feature_scale=tuple(prepared.standard.scale.tolist()),
-        variances=dict(zip(prior.groups if chosen is process else RESCALED_GROUPS, chosen.variances.tolist(), strict=True)),
+        variances=dict(zip(groups, chosen.variances.tolist(), strict=True)),
         noise=chosen.noise,
         encodings=write_encodings(rows),
         ms=tuple(ms.tolist()),
@@ -140,8 +143,14 @@ def _adapted(prepared: PreparedSources, rows: Encodings, ms: Floats, origin: Lat
     )
     predicted = np.exp(chosen.predicted)
     model = _model(prepared.space, adaptation, rows, ms, predicted, origin, chosen, doubts)
-    means = float(errors.mean()), float(rescaled_errors.mean())
-    return Adapted(model, predicted, ~chosen.kept, *means, rescaled.source.hardware)
+    return Adapted(
+        model,
+        predicted,
+        ~chosen.kept,
+        adapted_error=float(errors.mean()),
+        rescaled_error=None if rescaled_errors is None else float(rescaled_errors.mean()),
+        rescaled_source=None if rescaled is None else rescaled.source.hardware,
+    )
 
 
 def _best_prior(
@@ -152,7 +161,7 @@ def _best_prior(
     expected = prepared.prior.logs(rows)
     for prior in prepared.priors:
         features = prior.features(rows, expected)
-        process = fit_process(prior.kernels(features, features), logs, fixed, prior.groups, prior.unit)
+        process = fit_process(prior.kernels(features, features), logs, fixed, prior.groups, prior.unit, features.mean[:, 0])
         if not found or is_worse(left_out_errors(found[-1][2], logs), left_out_errors(process, logs)):
             found.append((prior, features, process))
     return found[-1]

@@ -25,10 +25,12 @@ class Rescaled(NamedTuple):
     Attributes:
         source: The source.
         process: The fitted line.
+        slope: Its slope, in standard deviations of the target per standard deviation of the source.
     """
 
     source: AdaptationSource
     process: FittedProcess
+    slope: float
 
 
 def left_out_errors(process: FittedProcess, logs: Floats) -> Floats:
@@ -45,8 +47,8 @@ def is_worse(first: Floats, second: Floats) -> bool:
     return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
-def best_rescaled(prepared: PreparedSources, features: PriorFeatures, logs: Floats, fixed: Floats) -> Rescaled:
-    """The source that predicts the target best when its latencies are only rescaled.
+def best_rescaled(prepared: PreparedSources, features: PriorFeatures, logs: Floats, fixed: Floats) -> Rescaled | None:
+    """The source that predicts the target best when its latencies are only rescaled; None if all of them rank it backwards.
 
     Args:
         prepared: The sources.
@@ -57,8 +59,11 @@ def best_rescaled(prepared: PreparedSources, features: PriorFeatures, logs: Floa
     scores = features.mean + features.deviations if features.deviations.shape[1] else features.mean
     ranks = [spearmanr(column, logs)[0] if np.ptp(column) > 0 else -1.0 for column in scores.T]
     tried = [_rescaled(prepared.sources[place], scores[:, place], logs, fixed) for place in np.argsort(ranks)[::-1][:_TRIED]]
-    return min(tried, key=lambda one: float(left_out_errors(one.process, logs).mean()))
+    rising = [one for one in tried if one.slope > 0]
+    return min(rising, key=lambda one: float(left_out_errors(one.process, logs).mean()), default=None)
 
 
 def _rescaled(source: AdaptationSource, scores: Floats, logs: Floats, fixed: Floats) -> Rescaled:
-    return Rescaled(source, fit_process(np.outer(scores, scores)[None], logs, fixed, RESCALED_GROUPS, source.scale))
+    process = fit_process(np.outer(scores, scores)[None], logs, fixed, RESCALED_GROUPS, source.scale, scores)
+    slope = 1 + float(process.variances[0] * (scores[process.kept] @ process.posterior.weights))
+    return Rescaled(source, process, slope)

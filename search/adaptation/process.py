@@ -43,7 +43,7 @@ class LogPrior(NamedTuple):
 
 
 HYPERPRIOR = {
-    "sources": LogPrior(0.0, 3.0),
+    "sources": LogPrior(-1.5, 2.0),
     "deviations": LogPrior(-2.5, 2.0),
     "totals": LogPrior(-2.0, 2.0),
     "classes": LogPrior(-3.0, 2.0),
@@ -79,7 +79,9 @@ class FittedProcess(NamedTuple):
         return self.precision > 0
 
 
-def fit_process(kernels: Floats, logs: Floats, fixed: Floats, groups: Sequence[str], unit: float) -> FittedProcess:
+def fit_process(
+    kernels: Floats, logs: Floats, fixed: Floats, groups: Sequence[str], unit: float, expected: Floats
+) -> FittedProcess:
     """Fits a Gaussian process.
 
     Args:
@@ -88,14 +90,17 @@ def fit_process(kernels: Floats, logs: Floats, fixed: Floats, groups: Sequence[s
         fixed: (n,), known variance of each log latency, for example of the clock.
         groups: Names of the kernels.
         unit: Spread of the sources' log latencies.
+        expected: (n,), mean of the process before anything is measured, in this unit: the target is expected to rank networks as
+            its sources do, and not the other way round.
     """
     centre = float(np.median(logs))
-    target, fixed = (logs - centre) / unit, fixed / unit**2
+    target, fixed = (logs - centre) / unit - expected, fixed / unit**2
+    level = float(np.median(target))
     means = np.array([HYPERPRIOR[name].mean for name in (*groups, NOISE)])
     sds = np.array([HYPERPRIOR[name].sd for name in (*groups, NOISE)])
     ones = np.ones(len(target))
     width = _CLIP * max(spread(target), 0.05 / unit)
-    clipped = np.clip(target, -width, width)
+    clipped = np.clip(target, level - width, level + width)
     found = _maximise(kernels, clipped, fixed, ones, means, means, sds)
     left_out = _posterior(kernels, clipped, fixed, ones, found).left_out
     precision = np.where(_credible(target - left_out, ones > 0, unit), 1.0, 0.0)
@@ -111,7 +116,7 @@ def fit_process(kernels: Floats, logs: Floats, fixed: Floats, groups: Sequence[s
         if ((precision > 0) == (used > 0)).all() and np.abs(precision - used).max() < _SETTLED:
             break
     variances = np.exp(found)
-    return FittedProcess(variances[:-1], float(variances[-1]), used, centre, predicted * unit + centre, posterior)
+    return FittedProcess(variances[:-1], float(variances[-1]), used, centre, (predicted + expected) * unit + centre, posterior)
 
 
 def noise_variance(noise: float, precision: Floats, fixed: Floats) -> Floats:

@@ -64,8 +64,8 @@ def _remaining(prepared: PreparedSources, candidates: Encodings, measured: Encod
     ours, theirs = prior.features(candidates), prior.features(measured) if len(measured) else None
     variances, noise = np.exp([HYPERPRIOR[name].mean for name in prior.groups]), float(np.exp(_FIRST_NOISE))
     own = prior.kernels(theirs, theirs) if theirs is not None else None
-    if own is not None and len(ms) >= _FEWEST:
-        process = fit_process(own, np.log(ms), clock_variance(ms, clock_step(ms)), prior.groups, prior.unit)
+    if own is not None and theirs is not None and len(ms) >= _FEWEST:
+        process = fit_process(own, np.log(ms), clock_variance(ms, clock_step(ms)), prior.groups, prior.unit, theirs.mean[:, 0])
         variances, noise = process.variances, max(process.noise, float(np.exp(_LEAST_NOISE)))
     covariance: Floats = np.tensordot(variances, prior.kernels(ours, ours), 1) + _LEVEL_VARIANCE
     if own is not None and theirs is not None:

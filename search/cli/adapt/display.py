@@ -102,7 +102,9 @@ def _left_out(model: CostModel) -> str:
 
 
 def _decision(found: dict[str, Any]) -> str:
-    errors = f"{found['adapted_error']:.1%} adapted, {found['rescaled_error']:.1%} with '{found['rescaled_source']}' rescaled"
+    errors = f"{found['adapted_error']:.1%} adapted"
+    if found["rescaled_source"] is not None:
+        errors += f", {found['rescaled_error']:.1%} with '{found['rescaled_source']}' rescaled"
     if found["decision"] == "ada-proxy":
         return "decision: adapted as published (ada-proxy), without the guard"
     if found["decision"] == "rescaled":

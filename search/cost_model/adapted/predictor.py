@@ -55,10 +55,11 @@ class AdaptedPredictor(Predictor):
         noise = adaptation.noise / precision + clock_variance(ms, adaptation.clock_ms) / self._unit**2
         kernels = self._prior.kernels(self._measured, self._measured)
         self._noise = adaptation.noise
-        self._posterior = Posterior(kernels, variances, noise, (np.log(ms) - self._centre) / self._unit)
+        target = (np.log(ms) - self._centre) / self._unit - self._measured.mean[:, 0]
+        self._posterior = Posterior(kernels, variances, noise, target)
 
     def predict_rows(self, rows: Encodings) -> Floats:
-        return np.concatenate([self._ms(self._means(self._kernels(self._prior.features(part)))) for part in _parts(rows)])
+        return np.concatenate([self._some(part) for part in _parts(rows)])
 
     def interval(self, encodings: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Predicts the interval that contains a further measurement of a network with some probability.
@@ -83,7 +84,7 @@ class AdaptedPredictor(Predictor):
         """Ends (n,) of intervals that are `width` standard deviations to each side, in ms."""
         features = self._prior.features(rows)
         kernels = self._kernels(features)
-        mean = self._means(kernels)
+        mean = self._means(features, kernels)
         half = width * self._unit * np.sqrt(self._posterior.sd(kernels, self._prior.diagonals(features)) ** 2 + self._noise)
         return self._ms(mean - half), self._ms(mean + half)
 
@@ -91,9 +92,15 @@ class AdaptedPredictor(Predictor):
         """(groups, n, measured), kernels between networks and the measured ones."""
         return self._prior.kernels(features, self._measured)
 
-    def _means(self, kernels: Floats) -> Floats:
+    def _some(self, rows: Encodings) -> Floats:
+        """Medians (n,) of the predictive distributions of a few networks, in ms."""
+        features = self._prior.features(rows)
+        return self._ms(self._means(features, self._kernels(features)))
+
+    def _means(self, features: PriorFeatures, kernels: Floats) -> Floats:
         """Medians (n,) of the predictive distributions, as logs of ms of at least the model's floor."""
-        logs = self._posterior.mean(kernels) * self._unit + self._centre
+        mean = self._posterior.mean(kernels) + features.mean[:, 0]
+        logs = mean * self._unit + self._centre
         return np.asarray(np.maximum(logs, np.log(self.model.floor_ms)))
 
     def _ms(self, logs: Floats) -> Floats:

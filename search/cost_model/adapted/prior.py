@@ -2,7 +2,7 @@
 
 The log latency of a network on the target is modelled as a Gaussian process with one kernel for each group:
 
-- `sources`: the mean of the standardised log latencies on the source hardware,
+- `sources`: the mean of the standardised log latencies on the source hardware; the process itself has this mean as well,
 - `deviations`: the deviations of each source from this mean, which several sources only have,
 - `totals`, `classes`: linear functions of operation counts, MACs and elements moved, over the whole network and by class, as they
   are (absolute) or in relation to the latency that the sources expect (relative),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from mhmodels.errors import MhmodelsError
 from mhmodels.search import CostModelError, SpaceError, adapt, get_space, prepare_sources, sample, shipped_model
@@ -328,3 +329,17 @@ def test_a_gpu_of_batch_1_is_adapted_to_from_a_phone() -> None:
         found.append(rank(model.bind(space).predict(rows[:1500]), gpu[:1500]))
     assert rank(phone, gpu) < 0.3
     assert np.mean(found) >= 0.9
+
+
+def test_a_source_that_ranks_a_noisy_sample_backwards_is_not_turned_round() -> None:
+    """Ten whole milliseconds whose noise outweighs the differences: the rest is still ranked as the source ranks it."""
+    here = world("fbnet")
+    rest = here.ms[REST]
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(np.arange(MEASURED.start, MEASURED.stop), 10, replace=False)
+        ms = np.round(4 * here.ms[chosen] * np.exp(0.4 * rng.standard_normal(10)))
+        result = adapt(here.space, here.prepared, here.rows[chosen], ms, "phone")
+        found.append(spearmanr(result.model.bind(here.space).predict(here.rows[REST]), rest)[0])
+    assert min(found) > 0

@@ -25,7 +25,7 @@ def line(n: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 def fitted(kernels: Any, logs: Any, groups: tuple[str, ...] = ("sources",), unit: float = 0.5) -> Any:
-    return fit_process(kernels, logs, np.zeros(len(logs)), groups, unit)
+    return fit_process(kernels, logs, np.zeros(len(logs)), groups, unit, np.zeros(len(logs)))
 
 
 def test_every_group_of_kernels_has_a_prior_of_its_variance() -> None:
