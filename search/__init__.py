@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mhmodels.search.adaptation.ada_proxy import ada_proxy
     from mhmodels.search.adaptation.adapting import Adapted, adapt
     from mhmodels.search.adaptation.loop import AdaptStep, MeasuredAdaptation, adapt_by_measuring
     from mhmodels.search.adaptation.monotonicity import (
@@ -90,6 +91,7 @@ _MODULE_OF = {
     "adapt_by_measuring": "adaptation.loop",
     "propose": "adaptation.proposing",
     "PreparedSources": "adaptation.sources",
+    "ada_proxy": "adaptation.ada_proxy",
     "adapt": "adaptation.adapting",
     "prepare_sources": "adaptation.sources",
     "ArchitectureSpace": "space.template",
@@ -205,6 +207,7 @@ __all__ = [
     "TabularSpace",
     "Template",
     "WeightSharing",
+    "ada_proxy",
     "adapt",
     "adapt_by_measuring",
     "collect",

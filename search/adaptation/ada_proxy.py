@@ -94,8 +94,7 @@ def ada_proxy(
         UnknownNameError: No space has this name.
 
     Example:
-        >>> from mhmodels.search import Latencies, LatencyOrigin, get_space, sample
-        >>> from mhmodels.search.adaptation.ada_proxy import ada_proxy
+        >>> from mhmodels.search import Latencies, LatencyOrigin, ada_proxy, get_space, sample
         >>> space = get_space("nas_bench_201")
         >>> encodings = sample(space, 100).encodings
         >>> ms = 1.0 + (encodings == 3).sum(axis=1)  # each 3x3 convolution costs 1 ms
