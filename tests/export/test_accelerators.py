@@ -41,6 +41,7 @@ def with_outputs(monkeypatch: pytest.MonkeyPatch, name: str, outputs: object) ->
     monkeypatch.setattr(accelerators, "ACCELERATORS", known)
 
 
+@pytest.mark.slow
 def test_an_accelerator_runs_the_same_numbers_as_litert(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX files stand for the NPU's: an input or output of another scale or order would drift by far more."""
     with_outputs(monkeypatch, "hexagon", on_onnx_runtime)

@@ -61,6 +61,7 @@ def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
             verify(tmp_path / "wrong.tflite", str(tmp_path / against))
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None:
     """So that a file that was calibrated with a folder can be compared with its model again."""
     (tmp_path / "photos").mkdir()

@@ -39,6 +39,7 @@ def test_the_network_of_keras_is_exact_at_every_size() -> None:
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_import_and_use_at_another_size_warn(tmp_path: Path) -> None:
     """The warning says the truth: scores are equal at the sizes that it names, and differ at those at which it comes."""
     import keras

@@ -156,6 +156,7 @@ def test_published_parameter_counts(name: str) -> None:
     assert sum(layer.params + layer.biases + layer.batch_norm // 2 for layer in layers) == PARAMETERS[name]
 
 
+@pytest.mark.slow
 def test_every_form_of_file_gives_the_same_weights(small: Tensors, tmp_path: Path) -> None:
     counters = {
         f"{name.removesuffix('.running_var')}.num_batches_tracked": np.array(7) for name in small if "running_var" in name

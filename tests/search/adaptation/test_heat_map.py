@@ -52,7 +52,7 @@ def drawn(found: MonotonicityMatrix, path: Path, monkeypatch: pytest.MonkeyPatch
     return figures[0]
 
 
-@pytest.mark.parametrize("count", [2, 7, 40])
+@pytest.mark.parametrize("count", [2, 7, pytest.param(40, marks=pytest.mark.slow)])
 def test_names_and_values_are_inside_of_the_picture(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"samsung-galaxy-s{i}/qualcomm-hexagon-delegate-int8-sustained" if i % 3 == 1 else f"d{i}" for i in range(count)]
     figure = drawn(matrix(names), tmp_path / "map.png", monkeypatch)

@@ -371,7 +371,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
 def test_an_interrupted_measuring_loses_nothing(number: signal.Signals, folder: Path, tmp_path: Path) -> None:
     """A real process that ends while rows come; `search resume` goes on from there."""
     store, front, log = tmp_path / "r.db", tmp_path / "front.json", tmp_path / "run.db"

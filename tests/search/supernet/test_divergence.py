@@ -69,7 +69,9 @@ class Begun(NamedTuple):
         return str(caught.value)
 
 
-@pytest.fixture(scope="module", params=["sliced", "masked", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["masked", *(pytest.param(form, marks=pytest.mark.slow) for form in ("sliced", "compiled"))]
+)
 def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     """In both forms of the super-network, operation by operation, because XLA compiles for long; the sliced one compiled, too."""
     import tensorflow as tf

@@ -218,6 +218,7 @@ def compiled(request: pytest.FixtureRequest) -> Iterator[bool]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_sliced_form(compiled: bool) -> None:
     from mhmodels.search.supernet.training.masked import MaskedTrainer
     from mhmodels.search.supernet.training.replicas import Trainer
