@@ -7,7 +7,6 @@ adapting does not help. AdaProxy is the published method that it is compared wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from mhmodels.search.adaptation.source_fit import FEWEST as FEWEST_OF_SOURCE
 from mhmodels.search.adaptation.sources import SourceInput
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.cost_model.adapted.features import reference_networks
+from mhmodels.search.cost_model.fields import origin_fields
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
 from mhmodels.search.cost_model.forms import Form, builds, form_row_count, form_rows
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -29,7 +29,6 @@ from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError, SpaceError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
-from mhmodels.search.space.template import ArchitectureSpace
 
 _FORM: Form = "coupled"
 _FLAT = 1e-9
@@ -205,22 +204,13 @@ def _model(
     doubts: Sequence[str],
 ) -> CostModel:
     """The model file of adapted weights (rows,) in ms, with leave-one-out statistics."""
-    from mhmodels.version import __version__
-
     floor_ms = float(ms.min()) / 10
     report = statistics(ms, np.maximum(fitted.left_out, floor_ms))
     doubt = rank_doubt(report)
     known = np.flatnonzero(weights)
     return CostModel(
         form=_FORM,
-        space=space.name,
-        schema=space.schema,
-        input_sizes=space.input_sizes if isinstance(space, ArchitectureSpace) else (),
-        hardware=origin.hardware,
-        kind=origin.kind,
-        file_format=origin.file_format,
-        environment=origin.environment,
-        baselines=origin.baselines,
+        **origin_fields(space, origin),
         intercept_ms=fitted.offset,
         floor_ms=floor_ms,
         row_index=tuple(known.tolist()),
@@ -231,7 +221,5 @@ def _model(
         held_out=report,
         data_sha256=data_digest(space, rows, ms),
         trained_on=tuple(encoding_hashes(space, rows)),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        mhmodels_version=__version__,
         warnings=(*doubts, doubt) if doubt else tuple(doubts),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from mhmodels.search.cost_model.adapted.kernel_source import write_encodings
 from mhmodels.search.cost_model.adapted.posterior import clock_step, clock_variance
 from mhmodels.search.cost_model.adapted.prior import LatencyPrior, PriorFeatures
 from mhmodels.search.cost_model.data import Adaptation
+from mhmodels.search.cost_model.fields import origin_fields
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
@@ -24,7 +24,6 @@ from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
-from mhmodels.search.space.template import ArchitectureSpace
 
 FEWEST = 5
 """Fewest measurements of the target."""
@@ -178,28 +177,17 @@ def _model(
     doubts: Sequence[str],
 ) -> CostModel:
     """The model file of an adaptation, with leave-one-out statistics."""
-    from mhmodels.version import __version__
-
     report = statistics(ms, predicted, process.kept)
     doubt = rank_doubt(report)
     return CostModel(
         form="adapted",
-        space=space.name,
-        schema=space.schema,
-        input_sizes=space.input_sizes if isinstance(space, ArchitectureSpace) else (),
-        hardware=origin.hardware,
-        kind=origin.kind,
-        file_format=origin.file_format,
-        environment=origin.environment,
-        baselines=origin.baselines,
+        **origin_fields(space, origin),
         intercept_ms=0.0,
         floor_ms=float(ms.min()) / 10,
         n=len(ms),
         held_out=report,
         data_sha256=data_digest(space, rows, ms),
         trained_on=tuple(encoding_hashes(space, rows)),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        mhmodels_version=__version__,
         warnings=(*doubts, doubt) if doubt else tuple(doubts),
         adaptation=adaptation,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from mhmodels.search.arrays import Bools, Floats, Indices
 from mhmodels.search.cost_model import fit_report
 from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, CurvePoint
 from mhmodels.search.cost_model.design import FitDesign, Solution
+from mhmodels.search.cost_model.fields import origin_fields
 from mhmodels.search.cost_model.forms import Form, check_form
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
@@ -24,7 +24,6 @@ from mhmodels.search.cost_model.statistics import Statistics, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
-from mhmodels.search.space.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
 """Fewest networks to fit to and to report on."""
@@ -230,19 +229,10 @@ def _model(
     held_out: Statistics = _NOTHING,
 ) -> CostModel:
     """The model file of a solution; statistics are added once the model has been evaluated."""
-    from mhmodels.version import __version__
-
     space, rows_used = design.space, sorted(solution.rows)
     return CostModel(
         form=design.form,
-        space=space.name,
-        schema=space.schema,
-        input_sizes=space.input_sizes if isinstance(space, ArchitectureSpace) else (),
-        hardware=origin.hardware,
-        kind=origin.kind,
-        file_format=origin.file_format,
-        environment=origin.environment,
-        baselines=origin.baselines,
+        **origin_fields(space, origin),
         intercept_ms=solution.intercept,
         floor_ms=float(ms.min()) / 10,
         weights=solution.weights,
@@ -256,8 +246,6 @@ def _model(
         n=len(ms),
         held_out=held_out,
         data_sha256=data_digest(space, rows, ms) if len(rows) == len(ms) else "",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        mhmodels_version=__version__,
     )
 
 
