@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -98,6 +98,7 @@ def adapt_by_measuring(
     *,
     enough: float = 0.95,
     confidence: float = 0.9,
+    doubts: Sequence[str] = (),
     advance: Callable[[AdaptStep], None] = lambda _: None,
 ) -> MeasuredAdaptation:
     """Measures networks in batches of five, chosen by what is still uncertain, and adapts the sources to them.
@@ -114,6 +115,7 @@ def adapt_by_measuring(
         enough: Rank correlation of leave-one-out predictions at which measuring stops, once 10 networks are measured and the
             lower limit of its interval reaches it.
         confidence: Two-sided confidence of this interval.
+        doubts: As for `adapt`.
         advance: Receives the state after each batch.
 
     Returns:
@@ -162,7 +164,7 @@ def adapt_by_measuring(
             f"{len(ms)} of {tried} measured networks run on the target, expected at least {FEWEST}: see the failures above, or "
             "restrict the space to what the hardware runs"
         )
-    adapted = adapt(prepared.space, prepared, rows, ms, origin(rows))
+    adapted = adapt(prepared.space, prepared, rows, ms, origin(rows), doubts)
     return MeasuredAdaptation(adapted, rows, ms, tuple(steps), stopped, tried - len(ms))
 
 

@@ -95,4 +95,4 @@ def adapt_command(
         display.show(document, result, model)
     predicted = result.adapted.predicted_ms
     latency_data.draw(plot, Fit(model, result.ms, predicted, display.places(result), (), result.adapted.set_aside))
-    display.tell_doubts(result, model)
+    display.tell_doubts(prepared, result, model)

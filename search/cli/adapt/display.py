@@ -112,11 +112,16 @@ def _decision(found: dict[str, Any]) -> str:
     return f"decision: adapted (mean error of left-out networks: {errors})"
 
 
-def tell_doubts(result: MeasuredAdaptation, model: CostModel) -> None:
-    """Prints last which measurements were set aside and what speaks against the model."""
+def tell_doubts(prepared: PreparedSources, result: MeasuredAdaptation, model: CostModel) -> None:
+    """Prints last which latencies may be in another unit, which were set aside, and what speaks against the model."""
     import numpy as np
 
+    from mhmodels.search.cost_model.latencies.units import unit_gap
+
     adapted = result.adapted
+    medians = {source.hardware: float(np.exp(source.centre)) for source in prepared.sources}
+    if gap := unit_gap({**medians, model.hardware: float(np.median(result.ms))}):
+        note(f"WARNING: {gap}")
     aside = np.flatnonzero(adapted.set_aside)
     if len(aside):
         named = "; ".join(f"{result.ms[i]:.4g} ms, predicted {adapted.predicted_ms[i]:.4g}" for i in aside[:_NAMED])

@@ -97,7 +97,14 @@ class TableTarget(AdaptTarget):
             return np.array([known[row.tobytes()] for row in rows])
 
         return adapt_by_measuring(
-            prepared, found.encodings, look_up, self.origin, self._budget, enough=self._enough, advance=tell_step
+            prepared,
+            found.encodings,
+            look_up,
+            self.origin,
+            self._budget,
+            enough=self._enough,
+            doubts=self._doubts,
+            advance=tell_step,
         )
 
 

@@ -116,6 +116,19 @@ def test_an_absurd_measurement_is_set_aside_and_named(files: dict[str, Path]) ->
     assert "1 measurements contradict the others and were set aside" in shown.output
 
 
+def test_another_unit_of_a_source_changes_nothing_and_is_said(tmp_path: Path, files: dict[str, Path]) -> None:
+    """Sources in microseconds: predictions are those of sources in milliseconds, and the gap is told with its numbers."""
+    arguments = ("adapt", "--space", SPACE, "--data", files["target"], "-o", files["out"])
+    own = document(*arguments, "--source", files["a"])
+    rows = [line.split(",") for line in files["a"].read_text().splitlines()[1:]]
+    other = tmp_path / "a.csv"
+    other.write_text("".join(["encoding,ms\n", *(f"{row},{1000 * float(ms):.6g}\n" for row, ms in rows)]))
+    found = document(*arguments, "--source", other)
+    assert found["leave_one_out"]["mape"] == pytest.approx(own["leave_one_out"]["mape"], rel=0.02)
+    shown = run(*arguments, "--source", other)
+    assert "in another unit than ms" in " ".join(shown.output.split())
+
+
 def test_the_published_algorithm_takes_one_source(files: dict[str, Path]) -> None:
     arguments = ("adapt", "--space", SPACE, "--data", files["target"], "-o", files["out"], "--method", "ada-proxy")
     found = document(*arguments, "--source", files["a"])
