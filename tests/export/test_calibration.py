@@ -135,6 +135,7 @@ def test_unknown_methods(method: str) -> None:
         check_method(method)
 
 
+@pytest.mark.slow
 def test_the_method_is_recorded(command: Command, tiny: str) -> None:
     recorded = {}
     for method in ("auto", "percentile-99.9"):

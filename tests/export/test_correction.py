@@ -77,6 +77,7 @@ def test_rounding_stays_on_the_grid_and_keeps_scales(pictures: Any) -> None:
     assert any((made.kernels[name].weights != plainly.kernels[name].weights).any() for name in made.kernels)
 
 
+@pytest.mark.slow
 def test_auto_keeps_what_lowers_the_error(pictures: Any) -> None:
     from mhmodels.export.quantisation.calibration import hold_out
 

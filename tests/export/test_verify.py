@@ -47,6 +47,7 @@ def test_a_file_against_its_model_layer_by_layer(exported: Path, command: Comman
     assert 0 <= max(report["saturation"].values()) < 0.1  # hard-swish has a floor at its smallest value
 
 
+@pytest.mark.slow
 def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     """A file with one wrong kernel in the middle: everything after it is wrong too, and it is the one that is named."""
     source = open_model(ModelRequest(model=MINI), sample_pictures(64, MINI.input_size, MINI.preprocessing))
@@ -206,6 +207,7 @@ def test_saturation_is_counted_where_values_are_cut(tmp_path: Path) -> None:
     assert report.saturation["stage2_block1_project"] > 0.2
 
 
+@pytest.mark.slow
 def test_files_are_compared_operator_by_operator(exported: Path, command: Command) -> None:
     ours, other = str(exported / f"{STEM}_int8.tflite"), str(exported / f"{STEM}_float32.tflite")
     done = command("verify", ours, "--against", other)
@@ -242,6 +244,7 @@ def test_a_manifest_is_recomputed_field_by_field(exported: Path, tmp_path: Path,
         verify(tmp_path / f"{STEM}_int8.tflite")
 
 
+@pytest.mark.slow
 def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_path: Path, command: Command) -> None:
     float_file, int8_file = (exported / f"{STEM}_{fmt}.tflite" for fmt in ("float32", "int8"))
     swapped = tmp_path / int8_file.name

@@ -237,6 +237,7 @@ def test_a_crash_is_an_error(stand_in: Path, network: Path, then: str, message: 
         measure(network, "rknn-rk3588")
 
 
+@pytest.mark.slow
 def test_a_compilation_that_hangs_is_ended_with_its_files(stand_in: Path, network: Path) -> None:
     (stand_in / "then").write_text("time.sleep(600)")
     with pytest.raises(MeasurementError, match="no answer within 5 s"):

@@ -279,6 +279,7 @@ def test_a_tool_that_misbehaves_is_one_message(ready: LocalTool, tmp_path: Path,
         ask_tool(ready, program(tmp_path, body), {}, timeout_s=1.0 if "within" in message else 60.0)
 
 
+@pytest.mark.slow
 def test_a_tool_that_hangs_is_ended(ready: LocalTool, tmp_path: Path) -> None:
     here = tmp_path / "pid"
     body = f"open({str(here)!r}, 'w').write(str(os.getpid())); time.sleep(600)"

@@ -81,6 +81,7 @@ def distilled(place: Path) -> Path:
     return place / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_distillation_brings_the_rounded_network_nearer_to_the_float_network(distilled: Path) -> None:
     metrics = load_metrics(distilled / "metrics.json")
@@ -93,6 +94,7 @@ def test_distillation_brings_the_rounded_network_nearer_to_the_float_network(dis
     assert metrics.test_accuracy >= metrics.start.accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_kernels_stay_and_biases_learn(place: Path, distilled: Path) -> None:
     before, after = (read_weights(path)[1] for path in (place / "float.weights.h5", distilled / "model.weights.h5"))
@@ -101,6 +103,7 @@ def test_kernels_stay_and_biases_learn(place: Path, distilled: Path) -> None:
     assert not any(equal for (_, role), equal in same.items() if role in ("gamma", "beta", "bias"))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_weights_file_has_ranges_and_the_labels_and_licence_of_the_teacher(distilled: Path) -> None:
     info = read_info(distilled / "model.weights.h5")
@@ -151,6 +154,7 @@ def test_a_run_that_gets_worse_stops_early_and_keeps_the_start(place: Path, tmp_
     assert (again.steps, again.kept) == (metrics.steps, metrics.kept)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_bad_teachers_and_recipes_are_refused_by_field(place: Path, distilled: Path, tmp_path: Path) -> None:
     def message(kind: type[MhmodelsError], **changes: Any) -> str:

@@ -27,6 +27,7 @@ def spoil(trainer: Any, ending: str, value: float) -> None:
     trainer.network.weights[name].assign(values)
 
 
+@pytest.mark.slow
 def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As oneDNN's ReLU6 does on some CPUs: the loss stays finite."""
     import tensorflow as tf

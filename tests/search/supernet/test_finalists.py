@@ -131,6 +131,7 @@ def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_an_unfinished_search_judges_nothing(tmp_path: Path) -> None:
     from mhmodels.search.supernet.loop import WeightSharingSearch
 

@@ -247,6 +247,7 @@ def test_the_log_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatc
     assert left == [0]
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(tmp_path: Path, eager: None) -> None:
     short, own = tiny.preset(steps=2, policy=PolicySettings(delay=0.0, **NO_WARM_UP)), tiny.small()
     run(tmp_path / "run", space=own, preset=short)

@@ -87,6 +87,7 @@ def test_a_path_of_another_padding_is_the_network_alone(padding: Any, pictures: 
         np.testing.assert_allclose(logits.numpy(), expected.reshape(4, 3), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> None:
     """As in TuNAS: places, not the networks' canonical forms, own the weights."""
     space = tiny.space()
@@ -176,6 +177,7 @@ def test_recomputing_changes_no_gradient(pictures: Any) -> None:
         np.testing.assert_allclose(found[1][name].numpy(), kept.numpy(), rtol=1e-4, atol=1e-5 * np.abs(kept).max())
 
 
+@pytest.mark.slow
 def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     """TuNAS' warm-up: an optional block's output is its input plus the mean of what the choices add, nothing for skip."""
     space = tiny.space()
@@ -216,6 +218,7 @@ def test_l2_counts_with_the_share_of_a_branch() -> None:
         np.testing.assert_allclose(dense[name].numpy()[part], share * slices[name].numpy(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_that_nobody_has_any_more_is_gone() -> None:
     """Its weights are hundreds of megabytes."""
     network = tiny.super_network(SuperNetworkPlan(tiny.small(), 1.0, 3))
