@@ -157,9 +157,9 @@ def _best_prior(
 ) -> tuple[LatencyPrior, PriorFeatures, FittedProcess]:
     """The preferred prior with features of the networks and its fit, or another one that predicts left-out networks better."""
     found: list[tuple[LatencyPrior, PriorFeatures, FittedProcess]] = []
-    expected = prepared.prior.logs(rows)
+    expected = prepared.prior.expect(rows)
     for prior in prepared.priors:
-        features = prior.features(rows, expected)
+        features = prior.features_of(expected)
         process = fit_process(prior.kernels(features, features), logs, fixed, prior.groups, prior.unit, features.mean[:, 0])
         if not found or is_worse(left_out_errors(found[-1][2], logs), left_out_errors(process, logs)):
             found.append((prior, features, process))

@@ -8,7 +8,6 @@ import numpy as np
 from mhmodels.search.adaptation.monotonicity import DevicePair, monotonicity_matrix
 from mhmodels.search.adaptation.sources import PreparedSources
 from mhmodels.search.arrays import Floats
-from mhmodels.search.cost_model.adapted.prior import PriorFeatures
 from mhmodels.search.space.search_space import Encodings
 
 
@@ -23,17 +22,12 @@ def compare_sources(prepared: PreparedSources, encodings: Encodings, ms: Floats)
     Returns:
         For each source `hardware` and the fields of `DevicePair` but `first` and `second`.
     """
-    features = prepared.prior.features(encodings)
+    scores = prepared.prior.features(encodings).scores
     found = []
-    for name, column in zip((source.hardware for source in prepared.sources), _scores(features).T, strict=True):
+    for name, column in zip((source.hardware for source in prepared.sources), scores.T, strict=True):
         pair = monotonicity_matrix({"source": np.exp(column), "target": ms}).pairs[0]
         found.append({"hardware": name, **_fields(pair)})
     return sorted(found, key=lambda one: -2.0 if one["spearman"] is None else -float(str(one["spearman"])))
-
-
-def _scores(features: PriorFeatures) -> Floats:
-    """(n, sources), standardised log latencies of the sources."""
-    return features.mean + features.deviations if features.deviations.shape[1] else features.mean
 
 
 def _fields(pair: DevicePair) -> dict[str, object]:

@@ -56,7 +56,7 @@ def best_rescaled(prepared: PreparedSources, features: PriorFeatures, logs: Floa
         logs: (n,), log latencies on the target.
         fixed: (n,), known variance of the log latencies.
     """
-    scores = features.mean + features.deviations if features.deviations.shape[1] else features.mean
+    scores = features.scores
     ranks = [spearmanr(column, logs)[0] if np.ptp(column) > 0 else -1.0 for column in scores.T]
     tried = [_rescaled(prepared.sources[place], scores[:, place], logs, fixed) for place in np.argsort(ranks)[::-1][:_TRIED]]
     rising = [one for one in tried if one.slope > 0]

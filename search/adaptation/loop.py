@@ -142,6 +142,7 @@ def adapt_by_measuring(
     rows, ms = candidates[:0], np.empty(0)
     remaining, tried, steps = candidates, 0, list[AdaptStep]()
     stopped: StopReason = "budget"
+    adapted: Adapted | None = None
     while tried < budget:
         number = min(BATCH, budget - tried, len(remaining))
         if not number:
@@ -153,7 +154,9 @@ def adapt_by_measuring(
         latencies, tried = measure(batch), tried + number
         ran = np.isfinite(latencies)
         rows, ms = np.concatenate([rows, batch[ran]]), np.concatenate([ms, latencies[ran]])
-        steps.append(AdaptStep(len(ms), _interval(prepared, rows, ms, confidence)))
+        if len(ms) >= FEWEST and np.ptp(ms) > 0:
+            adapted = adapt(prepared.space, prepared, rows, ms, origin(rows), doubts)
+        steps.append(AdaptStep(len(ms), _interval(adapted, ms, confidence)))
         advance(steps[-1])
         low = steps[-1].interval.low if steps[-1].interval is not None else -1.0
         if len(ms) >= _EARLIEST and low >= enough and tried < budget:
@@ -164,12 +167,12 @@ def adapt_by_measuring(
             f"{len(ms)} of {tried} measured networks run on the target, expected at least {FEWEST}: see the failures above, or "
             "restrict the space to what the hardware runs"
         )
-    adapted = adapt(prepared.space, prepared, rows, ms, origin(rows), doubts)
+    # Latencies that are all equal are refused here.
+    adapted = adapted or adapt(prepared.space, prepared, rows, ms, origin(rows), doubts)
     return MeasuredAdaptation(adapted, rows, ms, tuple(steps), stopped, tried - len(ms))
 
 
-def _interval(prepared: PreparedSources, rows: Encodings, ms: Floats, confidence: float) -> RankInterval | None:
-    if len(ms) < FEWEST or np.ptp(ms) == 0:
+def _interval(adapted: Adapted | None, ms: Floats, confidence: float) -> RankInterval | None:
+    if adapted is None or np.ptp(adapted.predicted_ms) == 0:
         return None
-    predicted = adapt(prepared.space, prepared, rows, ms, "target").predicted_ms
-    return rank_interval(predicted, ms, confidence) if np.ptp(predicted) > 0 else None
+    return rank_interval(adapted.predicted_ms, ms, confidence)

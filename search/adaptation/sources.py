@@ -19,8 +19,8 @@ from mhmodels.search.cost_model.adapted.features import (
     widths_vary,
 )
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
-from mhmodels.search.cost_model.adapted.predictor import scored, source_predictor
-from mhmodels.search.cost_model.adapted.prior import LatencyPrior
+from mhmodels.search.cost_model.adapted.predictor import source_predictor
+from mhmodels.search.cost_model.adapted.prior import LatencyPrior, ScoredSource
 from mhmodels.search.cost_model.data import AdaptationSource, CostModelData
 from mhmodels.search.cost_model.fitting import checked_latencies
 from mhmodels.search.cost_model.latencies.dataset import Latencies
@@ -95,24 +95,23 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, SourceInput]) -> P
 
 def _prepared(space: SearchSpace, sources: Mapping[str, SourceInput]) -> PreparedSources:
     drawn = reference_networks(space)
-    standard = standard_of(network_features(space, drawn))
-    features = standardised(network_features(space, drawn), standard)
-    prepared = []
+    network = network_features(space, drawn)
+    standard = standard_of(network)
+    features = standardised(network, standard)
+    prepared, ready = list[AdaptationSource](), list[ScoredSource]()
     for name, source in sources.items():
         try:
             fitted = _fitted(space, source, standard)
-            logs = source_predictor(space, fitted, standard)(drawn, features)
+            predict = source_predictor(space, fitted, standard)
+            logs = predict(drawn, features)
         except (CostModelError, SpaceError) as error:
             raise CostModelError(f"source '{name}': {error}") from error
         if np.std(logs) < _LEAST_SPREAD:
             raise CostModelError(f"source '{name}': it predicts {np.exp(logs[0]):.4g} ms for every network of '{space.name}'")
+        centre, scale = float(logs.mean()), float(logs.std())
         own = (None, fitted) if isinstance(fitted, CostModelData) else (fitted, None)
-        prepared.append(
-            AdaptationSource(
-                hardware=name, centre=float(logs.mean()), scale=float(logs.std()), regression=own[0], cost_model=own[1]
-            )
-        )
-    ready = [scored(space, source, standard) for source in prepared]
+        prepared.append(AdaptationSource(hardware=name, centre=centre, scale=scale, regression=own[0], cost_model=own[1]))
+        ready.append(ScoredSource(predict, centre, scale))
     forms = (True, False) if widths_vary(space) else (False,)
     priors = tuple(LatencyPrior(space, ready, standard, relative=relative) for relative in forms)
     return PreparedSources(space, tuple(prepared), standard, priors)

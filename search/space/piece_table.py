@@ -225,13 +225,13 @@ def gather(values: Floats, rows: NDArray[np.int32]) -> Floats:
     """Sums the values of a table over the rows that each network uses.
 
     Args:
-        values: (rows,).
+        values: (rows,), or (rows, k) for k values of each row.
         rows: (n, slots), as `PieceTable.rows` returns them.
 
     Returns:
-        (n,).
+        (n,), or (n, k).
     """
-    total = np.zeros(len(rows))
+    total = np.zeros((len(rows), *values.shape[1:]))
     for column in rows.T:
         total += values[column]
     return total

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
 from mhmodels.search.cost_model.forms import builds
+from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.tabular import TabularSpace
 
@@ -117,7 +117,7 @@ def standardised(found: NetworkFeatures, standard: Standard) -> NetworkFeatures:
 def _structure(space: SearchSpace, encodings: Encodings) -> tuple[Floats, Floats]:
     """Totals (n, a) and sums by class (n, b)."""
     if builds(space):
-        sums = _operation_sums(space.table(features.structural, len(features.NAMES)), space.rows(encodings))
+        sums = gather(space.table(features.structural, len(features.NAMES)), space.rows(encodings))
         everything = _columns(sorted({name.partition(".")[0] for name in features.NAMES}))
         totals = sums @ everything
         return totals, np.hstack([sums @ _columns(kinds) for kinds in _CLASSES.values()])
@@ -125,14 +125,6 @@ def _structure(space: SearchSpace, encodings: Encodings) -> tuple[Floats, Floats
         totals, classes = space.structure(encodings)
         return np.asarray(totals, np.float64), np.asarray(classes, np.float64)
     return np.zeros((len(encodings), 0)), _choice_counts(space, encodings)
-
-
-def _operation_sums(table: Floats, rows: NDArray[np.int32]) -> Floats:
-    """(n, features), the sum of a table (rows, features) over the rows (n, slots) that each network uses."""
-    total = np.zeros((len(rows), table.shape[1]))
-    for column in rows.T:
-        total += table[column]
-    return total
 
 
 def _columns(kinds: Sequence[str]) -> Floats:

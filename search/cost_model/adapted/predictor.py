@@ -12,7 +12,7 @@ from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standar
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, read_encodings, similarity
 from mhmodels.search.cost_model.adapted.posterior import Posterior, clock_variance, quantile
 from mhmodels.search.cost_model.adapted.prior import GROUPS, LatencyPrior, PriorFeatures, ScoredSource, SourcePredictor
-from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, Adaptation, AdaptationSource, CostModelData
+from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, Adaptation, CostModelData
 from mhmodels.search.cost_model.predictor import LinearPredictor, Predictor
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -139,17 +139,15 @@ def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
     unknown = set(adaptation.variances) - set(GROUPS)
     if unknown:
         raise CostModelError(f"cost model: unknown group of kernels '{min(unknown)}', expected some of {', '.join(GROUPS)}")
-    sources = [scored(space, source, standard) for source in adaptation.sources]
+    sources = [
+        ScoredSource(source_predictor(space, one.cost_model or one.regression, standard), one.centre, one.scale)
+        for one in adaptation.sources
+    ]
     groups = [name for name in GROUPS if name in adaptation.variances]
     prior = LatencyPrior(space, sources, standard, groups, relative=adaptation.relative)
     if not prior.groups:
         raise CostModelError("cost model: its only group of kernels is 'deviations', which a single source does not have")
     return prior
-
-
-def scored(space: SearchSpace, source: AdaptationSource, standard: Standard) -> ScoredSource:
-    """A source of a model file, ready to predict in a space."""
-    return ScoredSource(source_predictor(space, source.cost_model or source.regression, standard), source.centre, source.scale)
 
 
 def source_predictor(space: SearchSpace, source: CostModelData | KernelSource | None, standard: Standard) -> SourcePredictor:

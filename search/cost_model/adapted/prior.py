@@ -59,6 +59,18 @@ class ScoredSource(NamedTuple):
     scale: float
 
 
+class ExpectedLatencies(NamedTuple):
+    """Networks as the sources see them.
+
+    Attributes:
+        network: Features of n networks, as they are.
+        logs: (n, sources), log latency of each network on each source, minus the mean of the source.
+    """
+
+    network: NetworkFeatures
+    logs: Floats
+
+
 class PriorFeatures(NamedTuple):
     """What the kernels see of n networks.
 
@@ -71,6 +83,11 @@ class PriorFeatures(NamedTuple):
     mean: Floats
     deviations: Floats
     network: NetworkFeatures
+
+    @property
+    def scores(self) -> Floats:
+        """(n, sources), standardised log latency of each network on each source."""
+        return self.mean + self.deviations if self.deviations.shape[1] else self.mean
 
 
 class LatencyPrior:
@@ -107,36 +124,34 @@ class LatencyPrior:
         self.relative = relative
         self._relative: Standard | None = None
         if relative:
-            rows = reference_networks(space)
-            self._relative = standard_of(self._relative_features(network_features(space, rows), self.logs(rows)))
+            self._relative = standard_of(self._relative_features(self.expect(reference_networks(space))))
 
-    def features(self, encodings: Encodings, logs: Floats | None = None) -> PriorFeatures:
-        """Features of networks.
+    def features(self, encodings: Encodings) -> PriorFeatures:
+        """Features of networks (n, decisions), int16."""
+        return self.features_of(self.expect(encodings))
 
-        Args:
-            encodings: (n, decisions), int16.
-            logs: What `logs` returns for them; None to compute it.
-        """
+    def expect(self, encodings: Encodings) -> ExpectedLatencies:
+        """What the sources expect of networks (n, decisions), int16; the same for all priors of the same sources."""
         rows = self.space.canonical(encodings)
-        logs = self.logs(rows) if logs is None else logs
-        scores = logs / np.array([source.scale for source in self._sources])
-        mean = scores.mean(axis=1, keepdims=True)
-        deviations = scores - mean if scores.shape[1] > 1 else np.zeros((len(rows), 0))
         network = network_features(self.space, rows)
+        seen = standardised(network, self._standard)
+        return ExpectedLatencies(
+            network, np.stack([source.predict(rows, seen) - source.centre for source in self._sources], axis=1)
+        )
+
+    def features_of(self, expected: ExpectedLatencies) -> PriorFeatures:
+        """Features of networks from what `expect` returns for them."""
+        scores = expected.logs / np.array([source.scale for source in self._sources])
+        mean = scores.mean(axis=1, keepdims=True)
+        deviations = scores - mean if scores.shape[1] > 1 else np.zeros((len(scores), 0))
         if self._relative is None:
-            return PriorFeatures(mean, deviations, standardised(network, self._standard))
-        return PriorFeatures(mean, deviations, standardised(self._relative_features(network, logs), self._relative))
+            return PriorFeatures(mean, deviations, standardised(expected.network, self._standard))
+        return PriorFeatures(mean, deviations, standardised(self._relative_features(expected), self._relative))
 
-    def logs(self, encodings: Encodings) -> Floats:
-        """(n, sources), log latency of each network (n, decisions) on each source, minus the mean of the source."""
-        rows = self.space.canonical(encodings)
-        features = standardised(network_features(self.space, rows), self._standard)
-        return np.stack([source.predict(rows, features) - source.centre for source in self._sources], axis=1)
-
-    def _relative_features(self, network: NetworkFeatures, logs: Floats) -> NetworkFeatures:
+    def _relative_features(self, expected: ExpectedLatencies) -> NetworkFeatures:
         """Features in relation to the geometric mean of the sources' latencies."""
         limit = _WIDEST * self.unit
-        return relative_to(network, np.exp(np.clip(logs.mean(axis=1), -limit, limit)))
+        return relative_to(expected.network, np.exp(np.clip(expected.logs.mean(axis=1), -limit, limit)))
 
     def kernels(self, first: PriorFeatures, second: PriorFeatures) -> Floats:
         """(groups, n, m), the kernel of each group between n and m networks."""
