@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from mhmodels.search.adaptation.adapting import FEWEST
+from mhmodels.search.adaptation.adapting import check_target
 from mhmodels.search.adaptation.source_fit import FEWEST as FEWEST_OF_SOURCE
 from mhmodels.search.adaptation.sources import SourceInput
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.cost_model.adapted.features import reference_networks
 from mhmodels.search.cost_model.fields import origin_fields
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
-from mhmodels.search.cost_model.forms import Form, builds, form_row_count, form_rows
+from mhmodels.search.cost_model.forms import Form, builds, touched_rows
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.predictor import LinearPredictor
@@ -108,27 +108,16 @@ def ada_proxy(
     space = get_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
     rows, ms = checked_latencies(space, encodings, latency_ms)
-    if len(ms) < FEWEST:
-        raise CostModelError(f"'{origin.hardware}' has {len(ms)} measured networks, expected at least {FEWEST}: measure more")
-    if np.ptp(ms) == 0:
-        raise CostModelError(f"all {len(ms)} latencies on '{origin.hardware}' are {ms[0]:g} ms: they say nothing about networks")
+    check_target(ms, origin.hardware)
     # Several threads are slower on these small matrices, and change the last digits of the result.
     with threadpool_limits(1, "blas"):
         proxy = _proxy_weights(space, source, rows)
-        touched = _touched(space, rows)
+        touched = touched_rows(space, rows, _FORM)
         used = np.unique(touched.indices)
         fitted = _solve(touched[:, used].toarray() * proxy[used], ms)
     weights = fitted.slowdown * proxy
     weights[used] += fitted.deviations * proxy[used]
     return _model(space, fitted, weights, rows, ms, origin, doubts)
-
-
-def _touched(space: SearchSpace, encodings: Encodings) -> sparse.csr_array:
-    """(n, rows), how often each network uses each row of the space's table."""
-    touched = form_rows(space, encodings, _FORM)
-    n, width = touched.shape
-    shape = (n, form_row_count(space, _FORM))
-    return sparse.csr_array((np.ones(n * width), touched.ravel(), np.arange(0, n * width + 1, width)), shape=shape)
 
 
 def _proxy_weights(space: SearchSpace, source: SourceInput, measured: Encodings) -> Floats:
@@ -152,7 +141,7 @@ def _least_squares(space: SearchSpace, encodings: Encodings, ms: Floats) -> Floa
         raise CostModelError(f"it has {len(ms)} networks with a latency, expected at least {FEWEST_OF_SOURCE}")
     if np.ptp(ms) <= _FLAT * ms.max():
         raise CostModelError(f"all {len(ms)} latencies are {ms[0]:.4g} ms: they say nothing about networks")
-    touched = _touched(space, encodings)
+    touched = touched_rows(space, encodings, _FORM)
     used: Indices = np.unique(touched.indices)
     design = sparse.hstack([np.ones((len(ms), 1)), touched[:, used]], format="csr")
     # One choice of each decision is redundant. Ridge regression with a tiny penalty has finite weights where least squares with

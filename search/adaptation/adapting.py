@@ -107,14 +107,27 @@ def adapt(
         prepared_for = sources.space.name
         raise CostModelError(f"the sources were prepared for space '{prepared_for}', not for '{space.name}': prepare them again")
     rows, ms = different_networks(space, *checked_latencies(space, encodings, latency_ms))
-    if len(ms) < FEWEST:
-        raise CostModelError(f"'{origin.hardware}' has {len(ms)} measured networks, expected at least {FEWEST}: measure more")
-    if np.ptp(ms) == 0:
-        raise CostModelError(f"all {len(ms)} latencies on '{origin.hardware}' are {ms[0]:g} ms: they say nothing about networks")
+    check_target(ms, origin.hardware)
     # Several threads are slower on these small matrices, and change the last digits of the result.
     with threadpool_limits(1, "blas"):
         prepared = sources if isinstance(sources, PreparedSources) else prepare_sources(space, sources)
         return _adapted(prepared, rows, ms, origin, doubts)
+
+
+def check_target(ms: Floats, hardware: str) -> None:
+    """Refuses latencies that are too few or all equal.
+
+    Args:
+        ms: (n,), latencies of different networks on the target in ms.
+        hardware: Hardware id of the target.
+
+    Raises:
+        CostModelError: There are fewer than 5 latencies, or they do not vary.
+    """
+    if len(ms) < FEWEST:
+        raise CostModelError(f"'{hardware}' has {len(ms)} measured networks, expected at least {FEWEST}: measure more")
+    if np.ptp(ms) == 0:
+        raise CostModelError(f"all {len(ms)} latencies on '{hardware}' are {ms[0]:g} ms: they say nothing about networks")
 
 
 def _adapted(prepared: PreparedSources, rows: Encodings, ms: Floats, origin: LatencyOrigin, doubts: Sequence[str]) -> Adapted:

@@ -7,6 +7,7 @@ import numpy as np
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standard, network_features, standardised
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, similarity, write_encodings
+from mhmodels.search.cost_model.regression.ridge import GramSystem
 from mhmodels.search.cost_model.regression.robust import spread
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -67,18 +68,12 @@ def fit_source(space: SearchSpace, encodings: Encodings, ms: Floats, standard: S
 
 def _regression(kernel: Floats, target: Floats) -> tuple[Floats, Floats]:
     """Dual weights (n,) with the penalty that predicts left-out targets best, and these predictions (n,)."""
-    values, vectors = np.linalg.eigh(kernel)
-    values = np.maximum(values, 0.0)
-    projected, squares = vectors.T @ target, vectors**2
-    best: tuple[float, Floats, Floats] | None = None
-    for strength in _STRENGTHS * np.trace(kernel) / len(kernel):
-        inverse = 1 / (values + strength)
-        dual = vectors @ (projected * inverse)
-        errors = dual / (squares @ inverse)
-        # A wrong latency must not choose the penalty.
-        limit = 6 * spread(errors)
-        loss = float(np.mean(np.minimum(errors**2, limit**2)))
-        if best is None or loss < best[0]:
-            best = loss, dual, target - errors
-    assert best is not None
-    return best[1], best[2]
+    system, penalties = GramSystem(kernel), _STRENGTHS * np.trace(kernel) / len(kernel)
+    errors = [system.loo(target, penalty) for penalty in penalties]
+    best = int(np.argmin([_loss(one) for one in errors]))
+    return system.dual(target, penalties[best]), target - errors[best]
+
+
+def _loss(errors: Floats) -> float:
+    """Mean square of errors (n,). A wrong latency must not choose the penalty, so each counts up to six standard deviations."""
+    return float(np.mean(np.minimum(errors**2, (6 * spread(errors)) ** 2)))

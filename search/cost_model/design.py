@@ -9,7 +9,7 @@ from scipy import sparse
 
 from mhmodels.search.arrays import Bools, Floats, Indices
 from mhmodels.search.cost_model import features
-from mhmodels.search.cost_model.forms import Form, form_row_count, form_rows
+from mhmodels.search.cost_model.forms import Form, touched_rows
 from mhmodels.search.cost_model.regression.ridge import Design, ridge
 from mhmodels.search.cost_model.regression.robust import Judged, Resemblance, far_off, judge, scaled_rows
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -73,12 +73,7 @@ class FitDesign:
             form: Form of the cost model.
         """
         self.space, self.form, self.encodings = space, form, encodings
-        touched = form_rows(space, encodings, form)
-        n, width = touched.shape
-        pointers = np.arange(0, n * width + 1, width)
-        shape = (n, form_row_count(space, form))
-        # A table row that a network uses twice counts twice.
-        self._touched = sparse.csr_array((np.ones(n * width), touched.ravel(), pointers), shape=shape)
+        self._touched = touched_rows(space, encodings, form)
         if form == "structural":
             assert isinstance(space, ArchitectureSpace)
             self._names, self._groups = _signatures(space)

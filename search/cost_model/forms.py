@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -64,6 +65,20 @@ def form_row_count(space: SearchSpace, form: Form) -> int:
     cards = space.cardinalities
     pairs = sum(int(cards[i]) * int(cards[j]) for i in range(len(cards)) for j in range(i))
     return int(cards.sum()) + (pairs if form == "pairwise" else 0)
+
+
+def touched_rows(space: SearchSpace, encodings: Encodings, form: Form) -> sparse.csr_array:
+    """(n, rows), how often each network touches each weight of the form: a table row that a network uses twice counts twice.
+
+    Args:
+        space: Space of the networks.
+        encodings: (n, decisions), int16.
+        form: Form of the cost model.
+    """
+    touched = form_rows(space, encodings, form)
+    n, width = touched.shape
+    shape = (n, form_row_count(space, form))
+    return sparse.csr_array((np.ones(n * width), touched.ravel(), np.arange(0, n * width + 1, width)), shape=shape)
 
 
 def builds(space: SearchSpace) -> TypeGuard[ArchitectureSpace]:

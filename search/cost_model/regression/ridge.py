@@ -123,23 +123,37 @@ class _Primal:
         return left_out
 
 
+class GramSystem:
+    """Ridge regression by the eigenvectors of a Gram matrix (n, n) of samples, which may be any kernel between them."""
+
+    def __init__(self, gram: Floats) -> None:
+        """Decomposes a Gram matrix."""
+        values, vectors = np.linalg.eigh(gram)
+        self._values, self._vectors = np.maximum(values, 0.0), vectors
+        self._squares = vectors**2
+
+    def dual(self, target: Floats, penalty: float) -> Floats:
+        """Dual weights (n,) for a target (n,) and an absolute penalty."""
+        weights: Floats = self._vectors @ (self._vectors.T @ target / (self._values + penalty))
+        return weights
+
+    def loo(self, target: Floats, penalty: float) -> Floats:
+        """Leave-one-out residuals (n,)."""
+        return self.dual(target, penalty) / (self._squares @ (1.0 / (self._values + penalty)))
+
+
 class _Dual:
     """By the eigenvectors of the samples' Gram matrix, for more features than samples."""
 
     def __init__(self, design: Design) -> None:
-        values, vectors = np.linalg.eigh(_dense(design @ design.T))
-        self._values, self._vectors = np.maximum(values, 0.0), vectors
-        self._design = design
-        self._squares = vectors**2
+        self._design, self._system = design, GramSystem(_dense(design @ design.T))
 
     def weights(self, target: Floats, penalty: float) -> Floats:
-        weights: Floats = self._design.T @ (self._vectors @ (self._vectors.T @ target / (self._values + penalty)))
+        weights: Floats = self._design.T @ self._system.dual(target, penalty)
         return weights
 
     def loo(self, target: Floats, penalty: float) -> Floats:
-        inverse = 1.0 / (self._values + penalty)
-        alpha = self._vectors @ (self._vectors.T @ target * inverse)
-        return alpha / (self._squares @ inverse)
+        return self._system.loo(target, penalty)
 
 
 def _nonnegative(design: Design, target: Floats, penalty: float) -> Floats:
