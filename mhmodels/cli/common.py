@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,7 +210,10 @@ def console() -> Console:
 
 def progress_console() -> Console:
     """Returns a rich console on stderr that keeps working while `mhmodels.system.quiet` silences native libraries."""
-    return _console(os.fdopen(os.dup(2), "w", errors="replace"), None)
+    file = os.fdopen(os.dup(2), "w", errors="replace")
+    shown = _console(file, None)
+    weakref.finalize(shown, file.close)
+    return shown
 
 
 def _console(file: TextIO, width: int | None) -> Console:
