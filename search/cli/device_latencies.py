@@ -94,6 +94,52 @@ def files_read(data: Sequence[Path], store: str | None) -> list[Path]:
     return [path for one in (*data, None) for path in latency_data.files_read(one, store)]
 
 
+def check_where(devices: DeviceOptions, where: Mapping[str, str]) -> None:
+    """Refuses conditions of rows without a store.
+
+    Raises:
+        click.UsageError: There are conditions and no store.
+    """
+    if where and devices.store is None:
+        raise click.UsageError("--where chooses rows of a --store, expected one")
+
+
+def tell_remarks(found: Mapping[str, Latencies]) -> None:
+    """Prints the remarks on the latencies of each hardware."""
+    for name, one in found.items():
+        for remark in one.remarks:
+            note(f"{name}: {remark}")
+
+
+def latencies(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -> dict[str, Latencies]:
+    """Reads the latencies of the hardware that was asked for.
+
+    Args:
+        space: Space of the networks.
+        devices: Files, store and choice of devices.
+        where: Conditions of the store's rows.
+
+    Returns:
+        Latencies by hardware id, in the order of `--hardware`, else the source first and then in the order of the files.
+
+    Raises:
+        click.UsageError: There is no file, store or collection, or a hardware is in two of them.
+        UnknownNameError: A hardware that was asked for has no latencies.
+        CostModelError: The store has no usable latencies of a hardware that was asked for.
+    """
+    found: dict[str, Latencies] = {}
+    left_out: dict[str, str] = {}
+    for origin, each in _sources(space, devices, where, left_out):
+        for name, one in each.items():
+            if name in found:
+                raise click.UsageError(
+                    f"hardware '{name}' is in {origin} and in another file or store: their conditions may differ; give one of "
+                    "them, or another id in the column 'hardware'"
+                )
+            found[name] = one
+    return _chosen(space, found, devices, left_out)
+
+
 def read(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -> dict[str, Floats]:
     """Reads the latencies of the devices that were asked for, and prints remarks on them.
 
@@ -115,30 +161,21 @@ def read(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -
 
     from mhmodels.search.cost_model.latencies.dataset import side_by_side
     from mhmodels.search.cost_model.latencies.units import unit_gap
+    from mhmodels.search.errors import CostModelError
 
-    if where and devices.store is None:
-        raise click.UsageError("--where chooses rows of a --store, expected one")
-    found: dict[str, Latencies] = {}
-    left_out: dict[str, str] = {}
-    for origin, latencies in sources(space, devices, where, left_out):
-        for name, one in latencies.items():
-            if name in found:
-                raise click.UsageError(
-                    f"hardware '{name}' is in {origin} and in another file or store: their conditions may differ; give one of "
-                    "them, or another id in the column 'hardware'"
-                )
-            found[name] = one
-    chosen = _chosen(space, found, devices, left_out)
-    for name, one in chosen.items():
-        for remark in one.remarks:
-            note(f"{name}: {remark}")
+    check_where(devices, where)
+    chosen = latencies(space, devices, where)
+    if len(chosen) < 2:
+        there = f"only on '{next(iter(chosen))}'" if chosen else "on no hardware"
+        raise CostModelError(f"there are latencies {there}, expected at least two devices to compare")
+    tell_remarks(chosen)
     doubt = unit_gap({name: float(np.median(one.ms)) for name, one in chosen.items()})
     if doubt:
         note(f"WARNING: {doubt}")
     return side_by_side(chosen).ms
 
 
-def sources(
+def _sources(
     space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str], left_out: dict[str, str]
 ) -> Iterator[tuple[str, Mapping[str, Latencies]]]:
     """Yields each file and the store, with the latencies by hardware, and prints remarks on shipped collections.
@@ -197,17 +234,14 @@ def _chosen(
         if name in left_out and name not in found:
             raise CostModelError(left_out[name])
         if name not in found:
-            raise UnknownNameError("hardware with latencies", name, known(space, devices))
+            raise UnknownNameError("hardware with latencies", name, _known(space, devices))
     for name, reason in left_out.items():
         if name not in found:
             note(f"{name} is left out: {reason}")
-    if len(wanted) < 2:
-        there = f"only on '{wanted[0]}'" if wanted else "on no hardware"
-        raise CostModelError(f"there are latencies {there}, expected at least two devices to compare")
     return {name: found[name] for name in wanted}
 
 
-def known(space: SearchSpace, devices: DeviceOptions) -> list[str]:
+def _known(space: SearchSpace, devices: DeviceOptions) -> list[str]:
     """Ids of all hardware in the files and the store.
 
     Args:

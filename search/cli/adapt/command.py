@@ -59,6 +59,8 @@ def adapt_command(
 
     Example: mhmodels search adapt --space multi_hardware --source ethos-u55-128 --target host-cpu-int8 -o host.json
     """
+    import numpy as np
+
     from mhmodels.search.adaptation.sources import prepare_sources
     from mhmodels.search.cli import latency_data
     from mhmodels.search.cli.adapt import display
@@ -93,6 +95,6 @@ def adapt_command(
         emit_json(document)
     else:
         display.show(document, result, model)
-    predicted = result.adapted.predicted_ms
-    latency_data.draw(plot, Fit(model, result.ms, predicted, display.places(result), (), result.adapted.set_aside))
+    adapted = result.adapted
+    latency_data.draw(plot, Fit(model, result.ms, adapted.predicted_ms, np.arange(len(result.ms)), (), adapted.set_aside))
     display.tell_doubts(prepared, result, model)

@@ -11,7 +11,6 @@ from mhmodels.cli.common import console, note
 if TYPE_CHECKING:
     from mhmodels.search.adaptation.loop import MeasuredAdaptation
     from mhmodels.search.adaptation.sources import PreparedSources
-    from mhmodels.search.arrays import Indices
     from mhmodels.search.cost_model.model import CostModel
 
 _NAMED = 5
@@ -21,13 +20,6 @@ _STOPPED = {
     "budget": "the budget is used up",
     "candidates": "there are no further networks",
 }
-
-
-def places(result: MeasuredAdaptation) -> Indices:
-    """Indices (n,) of all measurements."""
-    import numpy as np
-
-    return np.arange(len(result.ms))
 
 
 def document(

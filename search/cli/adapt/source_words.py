@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,36 +79,35 @@ def _of_hardware(space: SearchSpace, hardware: str, store: str | None) -> Source
         if remark := remark_on(model, FOLDER / f"{space.name}_{hardware}.json"):
             note(remark)
         return model
-    stored = _stored(space, store)
-    if hardware in stored:
-        return stored[hardware]
-    collected = _collected(space)
-    if hardware in collected:
-        return collected[hardware]
+    found = _stored(space, store, [hardware]) or _collected(space, [hardware])
+    if hardware in found:
+        return found[hardware]
     raise UnknownNameError(
         f"hardware with latencies of '{space.name}'",
         hardware,
-        {*shipped_hardware(space), *stored, *collected},
+        {*shipped_hardware(space), *_stored(space, store), *_collected(space)},
         "(or give a file of latencies, or a cost model .json file)",
     )
 
 
-def _stored(space: SearchSpace, store: str | None) -> Mapping[str, Latencies]:
+def _stored(space: SearchSpace, store: str | None, hardware: Collection[str] = ()) -> Mapping[str, Latencies]:
+    """Latencies of a store by hardware id: of some hardware, of all by default."""
     from mhmodels.errors import StoreError
     from mhmodels.search.cost_model.latencies.stored import stored_on_all_hardware
     from mhmodels.store import Store
 
     try:
         with Store(store, read_only=True) as rows:
-            return stored_on_all_hardware(rows, space).latencies
+            return stored_on_all_hardware(rows, space, hardware).latencies
     except StoreError:
         if store is not None and Path(store).exists():
             raise
         return {}
 
 
-def _collected(space: SearchSpace) -> Mapping[str, Latencies]:
+def _collected(space: SearchSpace, hardware: Collection[str] = ()) -> Mapping[str, Latencies]:
+    """Latencies of the package's collections by hardware id: of some hardware, of all by default."""
     from mhmodels.search.cost_model.latencies.reading import read_all_hardware
     from mhmodels.search.cost_model.shipping import shipped_tables
 
-    return {name: one for path in shipped_tables(space) for name, one in read_all_hardware(path, space).items()}
+    return {name: one for path in shipped_tables(space) for name, one in read_all_hardware(path, space, hardware).items()}

@@ -84,22 +84,17 @@ class TableTarget(AdaptTarget):
     def adapt(self, prepared: PreparedSources, seed: int) -> MeasuredAdaptation:
         from mhmodels.search.adaptation.adapting import adapt
         from mhmodels.search.adaptation.loop import MeasuredAdaptation, adapt_by_measuring
+        from mhmodels.search.space.tabular import Table
 
         found = self._found
         if self._budget is None:
             adapted = adapt(prepared.space, prepared, found.encodings, found.ms, found.origin, self._doubts)
             return MeasuredAdaptation(adapted, found.encodings, found.ms, (), "candidates", 0)
-        known = {row.tobytes(): ms for row, ms in zip(found.encodings, found.ms.tolist(), strict=True)}
-
-        def look_up(rows: Encodings) -> Floats:
-            import numpy as np
-
-            return np.array([known[row.tobytes()] for row in rows])
-
+        table = Table(prepared.space, found.encodings, {"ms": found.ms})
         return adapt_by_measuring(
             prepared,
             found.encodings,
-            look_up,
+            lambda rows: table.evaluate(rows, "ms"),
             self.origin,
             self._budget,
             enough=self._enough,
@@ -114,10 +109,9 @@ class MeasuredTarget(AdaptTarget):
     def __init__(self, space: SearchSpace, options: TargetOptions, phones: PhoneOptions) -> None:
         """Checks that the space has networks and that the hardware can be measured from here."""
         from mhmodels.cli.phones import phone_runner, with_phones
-        from mhmodels.search.collecting.plan import make_plan, usual_baselines
+        from mhmodels.search.collecting.plan import usual_baselines
         from mhmodels.search.collecting.settings import REFERENCE, CollectSettings
-        from mhmodels.search.space.sampling import sample
-        from mhmodels.store import Store
+        from mhmodels.search.run.front.measuring import absent_hardware
 
         assert options.hardware is not None
         self.hardware, self._space, self._options = options.hardware, space, options
@@ -126,9 +120,7 @@ class MeasuredTarget(AdaptTarget):
         self._settings = CollectSettings(
             runs=options.runs, threads=options.threads, reference=reference, baselines=usual_baselines(space)
         )
-        with Store(options.store) as rows:
-            rows.check_writable()
-            make_plan(space, sample(space, 1), [self.hardware], rows, self._settings, hardware=self._known)
+        absent_hardware(space, [self.hardware], options.store, self._settings, self._known)
 
     def adapt(self, prepared: PreparedSources, seed: int) -> MeasuredAdaptation:
         from mhmodels.search.adaptation.loop import adapt_by_measuring, candidate_networks

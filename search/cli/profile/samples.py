@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import note
-from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.errors import FileFormatError
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions
 
@@ -63,8 +63,7 @@ def read(
     from mhmodels.search.profiling.layout import as_profiled, layout_of
 
     view = as_profiled(space, layout_of(space))
-    if where and devices.store is None:
-        raise click.UsageError("--where chooses rows of a --store, expected one")
+    device_latencies.check_where(devices, where)
     if metric == LATENCY:
         return _latencies(view, devices, where)
     for option, given in (("--store", devices.store), ("--hardware", devices.listed)):
@@ -141,29 +140,9 @@ def _renamed(value: object) -> object:
 
 
 def _latencies(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -> dict[str, MetricSample]:
-    from mhmodels.search.errors import CostModelError
-
-    left_out: dict[str, str] = {}
-    found: dict[str, MetricSample] = {}
-    for origin, latencies in device_latencies.sources(space, devices, where, left_out):
-        for name, one in latencies.items():
-            if name in found:
-                raise click.UsageError(
-                    f"hardware '{name}' is in {origin} and in another file or store: their conditions may differ; give one of "
-                    "them, or another id in the column 'hardware'"
-                )
-            found[name] = MetricSample(one.encodings, one.ms)
-            for remark in one.remarks:
-                note(f"{name}: {remark}")
-    for name in devices.hardware:
-        if name not in found:
-            if name in left_out:
-                raise CostModelError(left_out[name])
-            raise UnknownNameError("hardware with latencies", name, device_latencies.known(space, devices))
-    for name, reason in left_out.items():
-        if name not in found:
-            note(f"{name} is left out: {reason}")
-    return {name: found[name] for name in devices.hardware or found}
+    found = device_latencies.latencies(space, devices, where)
+    device_latencies.tell_remarks(found)
+    return {name: MetricSample(one.encodings, one.ms) for name, one in found.items()}
 
 
 def _column(path: Path, space: SearchSpace, metric: str) -> MetricSample:

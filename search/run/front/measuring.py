@@ -47,6 +47,37 @@ def show_nothing(_: CollectPlan) -> Iterator[tuple[Callable[[CollectProgress], N
     yield (lambda _: None), (lambda _: None)
 
 
+def absent_hardware(
+    space: SearchSpace,
+    hardware: Sequence[str],
+    store: StorePath = None,
+    settings: CollectSettings = DEFAULT_SETTINGS,
+    known: HardwareCollection | None = None,
+) -> dict[str, str]:
+    """Plans to measure a random network, without measuring it, to find what would fail later.
+
+    Args:
+        space: Space of the networks.
+        hardware: Hardware ids.
+        store: Measurements file; None for the default one.
+        settings: Settings of the measurements.
+        known: Collection that has the ids; None for the hardware that comes with the package.
+
+    Returns:
+        By id of hardware that cannot be measured from here: why.
+
+    Raises:
+        SpaceError: The space is tabular.
+        UnknownNameError: No hardware or reference network has this name.
+        MeasurementError: No hardware can be measured, or one takes a format without random weights.
+        StoreError: The store cannot be opened or written.
+    """
+    one = space.draw(1, np.random.default_rng(0))
+    with Store(None if store is None else os.fspath(store)) as rows:
+        rows.check_writable()
+        return make_plan(space, Sample(one, ()), hardware, rows, settings, hardware=known).absent
+
+
 def check_measurable(
     objective: Objective,
     store: StorePath = None,
@@ -75,11 +106,8 @@ def check_measurable(
         )
     for hardware in objective.sources:
         _check_known(hardware, known)
-    one = space.draw(1, np.random.default_rng(0))
     try:
-        with Store(None if store is None else os.fspath(store)) as rows:
-            rows.check_writable()
-            absent = make_plan(space, Sample(one, ()), list(objective.sources), rows, settings, hardware=known).absent
+        absent = absent_hardware(space, list(objective.sources), store, settings, known)
     except MeasurementError as error:
         raise MeasurementError(f"the front cannot be measured (argument 'measure_front'): {error}; {_REMEDY}") from error
     if absent:
