@@ -90,20 +90,13 @@ def test_signals_remove_temporary_folders_and_end_with_the_signals_code(tmp_path
 
 
 def test_a_console_of_progress_closes_its_file() -> None:
-    """It has a file descriptor of its own, which would stay open until a warning of the interpreter."""
+    """It has a file descriptor of its own. An open one is reported by the garbage collector, in whatever runs then."""
     import gc
-    import os
-    import warnings
 
     from mhmodels.cli.common import progress_console
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        gc.collect()
-        before = set(os.listdir("/proc/self/fd"))
-        shown = progress_console()
-        file = shown.file
-        del shown
-        gc.collect()
-        assert file.closed
-        assert set(os.listdir("/proc/self/fd")) <= before
+    shown = progress_console()
+    file = shown.file
+    del shown
+    gc.collect()
+    assert file.closed

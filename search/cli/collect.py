@@ -10,7 +10,7 @@ import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
 from mhmodels.cli.phone_options import PhoneOptions, phone_options
-from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
+from mhmodels.search.cli.options import INPUT_FILE, runs_option, seed_option, space_option, threads_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,20 +70,8 @@ class Selection(NamedTuple):
     help="Ids of the hardware to measure on, separated by blanks or commas; may be repeated. Default: the default five of "
     "`mhmodels hardware`.",
 )
-@click.option(
-    "--runs",
-    type=click.IntRange(20, 100_000),
-    default=50,
-    show_default=True,
-    help="Number of timed inferences per block; on a phone, over all blocks together.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Number of threads of the TFLite runtime, one CPU core each.",
-)
+@runs_option()
+@threads_option()
 @click.option(
     "--reference",
     default=None,

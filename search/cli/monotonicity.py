@@ -10,7 +10,7 @@ import click
 from mhmodels.cli.common import FiniteRange, check_places, emit_json, json_option, note, working
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions, device_options
-from mhmodels.search.cli.options import PICTURE, conditions, space_option
+from mhmodels.search.cli.options import PICTURE, conditions, confidence_option, space_option
 
 if TYPE_CHECKING:
     from mhmodels.search.adaptation.monotonicity import DevicePair, MonotonicityMatrix
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Rank correlation from which the latencies of one device can stand for those of another.",
 )
-@click.option(
-    "--confidence",
-    type=FiniteRange(0, 1, min_open=True, max_open=True),
-    default=0.9,
-    show_default=True,
-    help="Two-sided confidence of the intervals, for example 0.9 for 90 %.",
-)
+@confidence_option
 @click.option(
     "--plot",
     type=PICTURE,

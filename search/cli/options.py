@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from mhmodels.cli.common import OutputFile
+from mhmodels.cli.common import FiniteRange, OutputFile
 from mhmodels.cli.option_groups import option_group
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -93,6 +93,47 @@ def seed_option(what: str, largest: int = LARGEST_SEED) -> Callable[[F], F]:
         largest: Largest seed that is allowed.
     """
     return click.option("--seed", type=click.IntRange(0, largest), default=0, show_default=True, help=f"Random seed {what}.")
+
+
+def runs_option(when: str = "") -> Callable[[F], F]:
+    """Makes `--runs` of commands that measure.
+
+    Args:
+        when: Words before the help, for an option that needs another one: `With --measure-front: `.
+    """
+    return click.option(
+        "--runs",
+        type=click.IntRange(20, 100_000),
+        default=50,
+        show_default=True,
+        help=_after(when, "Number of timed inferences per block; on a phone, over all blocks together."),
+    )
+
+
+def threads_option(when: str = "") -> Callable[[F], F]:
+    """Makes `--threads` of commands that measure; `when` is as in `runs_option`."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        default=1,
+        show_default=True,
+        help=_after(when, "Number of threads of the TFLite runtime, one CPU core each."),
+    )
+
+
+def _after(when: str, text: str) -> str:
+    return f"{when}{text[0].lower()}{text[1:]}" if when else text
+
+
+def confidence_option(command: F) -> F:
+    """Adds `--confidence` of intervals."""
+    return click.option(
+        "--confidence",
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
+        default=0.9,
+        show_default=True,
+        help="Two-sided confidence of the intervals, for example 0.9 for 90 %.",
+    )(command)
 
 
 def conditions(values: Sequence[str]) -> dict[str, str]:

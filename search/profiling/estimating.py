@@ -46,6 +46,16 @@ class LinearFit(NamedTuple):
     loo_error: float
 
     @property
+    def _kept(self) -> Floats:
+        """(k,), share of each singular direction that the penalty leaves."""
+        return self.singular**2 / (self.singular**2 + self.penalty)
+
+    @property
+    def _residual(self) -> Floats:
+        """(n,), values that the fit leaves."""
+        return self.target - self.left @ (self._kept * (self.left.T @ self.target))
+
+    @property
     def strength(self) -> float:
         """The penalty relative to the mean squared length of the design's rows."""
         return self.penalty * len(self.target) / float((self.singular**2).sum())
@@ -63,9 +73,8 @@ class LinearFit(NamedTuple):
         shrunk = self.singular / (self.singular**2 + self.penalty)
         influence = (scaled * shrunk) @ self.left.T
         estimates = influence @ self.target
-        kept = self.singular * shrunk
-        residual = self.target - self.left @ (kept * (self.left.T @ self.target))
-        leverage = np.minimum((self.left**2) @ kept + 1 / len(self.target), 1 - 1e-9)
+        residual = self._residual
+        leverage = np.minimum((self.left**2) @ self._kept + 1 / len(self.target), 1 - 1e-9)
         # A common variance, where the values agree with the prior.
         common = float(self.target @ residual) / (len(self.target) - 1)
         # The residual of a network with a choice that hardly any other has tells nothing: there the common variance counts.
@@ -80,15 +89,12 @@ class LinearFit(NamedTuple):
     @property
     def degrees(self) -> float:
         """Degrees of freedom of the residuals."""
-        kept = float((self.singular**2 / (self.singular**2 + self.penalty)).sum())
-        return max(len(self.target) - 1 - kept, 2.0)
+        return max(len(self.target) - 1 - float(self._kept.sum()), 2.0)
 
     def left_out(self) -> Floats:
         """(n,), prediction of each value by a fit to all others."""
-        kept = self.singular**2 / (self.singular**2 + self.penalty)
-        residual = self.target - self.left @ (kept * (self.left.T @ self.target))
-        leverage = (self.left**2) @ kept + 1 / len(self.target)
-        predicted: Floats = self.level + self.target - residual / np.maximum(1 - leverage, 1e-9)
+        leverage = (self.left**2) @ self._kept + 1 / len(self.target)
+        predicted: Floats = self.level + self.target - self._residual / np.maximum(1 - leverage, 1e-9)
         return predicted
 
     def predict(self, design: Floats) -> Floats:

@@ -10,7 +10,7 @@ import click
 
 from mhmodels.cli.common import FiniteRange, store_option
 from mhmodels.cli.option_groups import option_group
-from mhmodels.search.cli.options import INPUT_FILE, where_option
+from mhmodels.search.cli.options import INPUT_FILE, runs_option, threads_option, where_option
 
 if TYPE_CHECKING:
     from mhmodels.hardware.measurement import MeasurementKind
@@ -85,20 +85,8 @@ target_options = option_group(
         help="Stop measuring, from 10 networks on, once the 90 % interval of the rank correlation between leave-one-out "
         "predictions and latencies lies above this value. 1 uses the whole budget.",
     ),
-    click.option(
-        "--runs",
-        type=click.IntRange(20, 100_000),
-        default=50,
-        show_default=True,
-        help="Number of timed inferences per block; on a phone, over all blocks together.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        default=1,
-        show_default=True,
-        help="Number of threads of the TFLite runtime, one CPU core each.",
-    ),
+    runs_option(),
+    threads_option(),
     click.option(
         "--reference",
         default=None,

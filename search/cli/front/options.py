@@ -13,7 +13,7 @@ import click
 from mhmodels.cli.common import store_option
 from mhmodels.cli.option_groups import option_group
 from mhmodels.cli.phone_options import PhoneOptions, phone_settings_options, phone_settings_parameters
-from mhmodels.search.cli.options import INPUT_FILE
+from mhmodels.search.cli.options import INPUT_FILE, runs_option, threads_option
 
 if TYPE_CHECKING:
     from mhmodels.search.objective.objective import Objective
@@ -133,20 +133,8 @@ _own_options = option_group(
         "(.npz), or a table in the package (nas_bench_macro).",
     ),
     store_option,
-    click.option(
-        "--runs",
-        type=click.IntRange(20, 100_000),
-        default=50,
-        show_default=True,
-        help="With --measure-front: number of timed inferences per block; on a phone, over all blocks together.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        default=1,
-        show_default=True,
-        help="With --measure-front: number of threads of the TFLite runtime, one CPU core each.",
-    ),
+    runs_option("With --measure-front: "),
+    threads_option("With --measure-front: "),
     click.option(
         "--timing-reference",
         default=None,

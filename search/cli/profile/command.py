@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mhmodels.cli.common import FiniteRange, check_places, emit_json, json_option, note, working
+from mhmodels.cli.common import check_places, emit_json, json_option, note, working
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions
-from mhmodels.search.cli.options import INPUT_FILE, PICTURE, conditions, seed_option, space_option, where_option
+from mhmodels.search.cli.options import (
+    INPUT_FILE,
+    PICTURE,
+    conditions,
+    confidence_option,
+    seed_option,
+    space_option,
+    where_option,
+)
 
 if TYPE_CHECKING:
     from mhmodels.search.profiling.block_profile import BlockProfile
@@ -58,13 +66,7 @@ if TYPE_CHECKING:
     help="Number of networks to sample for --metric madds or params.",
 )
 @seed_option("for sampling architectures (--metric madds or params)")
-@click.option(
-    "--confidence",
-    type=FiniteRange(0, 1, min_open=True, max_open=True),
-    default=0.9,
-    show_default=True,
-    help="Two-sided confidence of the intervals, for example 0.9 for 90 %.",
-)
+@confidence_option
 @click.option(
     "--plot",
     type=PICTURE,
