@@ -25,7 +25,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -59,7 +58,7 @@ from mhmodels.search.cost_model.adapted.features import (
 )
 from mhmodels.search.cost_model.adapted.kernel_source import linear, similarity, tied
 from mhmodels.search.cost_model.adapted.predictor import AdaptedPredictor
-from mhmodels.search.cost_model.design import FitDesign
+from mhmodels.search.cost_model.fitting import fit_to_all
 from mhmodels.search.cost_model.latencies.dataset import side_by_side
 from mhmodels.search.cost_model.shipping import DATA as SHIPPED
 from mhmodels.search.cost_model.statistics import statistics
@@ -704,27 +703,6 @@ def speed(tables: dict[str, DeviceTable], seeds: int) -> str:
     return markdown(["space", "sources", "fit of sources, s", "k", "adapt, median s", "slowest s", "bar < 0.1 s"], rows)
 
 
-def structural_model(space: SearchSpace, encodings: NDArray[np.int16], ms: Values) -> CostModel:
-    """The model that `mhmodels search fit` fits to all of these networks; the command itself refuses so few."""
-    solution, _ = FitDesign(space, encodings, "structural").solve(np.arange(len(ms)), ms, relative=True, nonnegative=False)
-    return CostModel(
-        form="structural",
-        space=space.name,
-        schema=space.schema,
-        input_sizes=space.input_sizes,  # type: ignore[attr-defined]
-        hardware="target",
-        intercept_ms=solution.intercept,
-        floor_ms=float(ms.min()) / 10,
-        weights=solution.weights,
-        deviations=solution.deviations,
-        n=len(ms),
-        held_out=statistics(ms, ms),
-        data_sha256="",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        mhmodels_version="",
-    )
-
-
 def multi_hardware_table() -> DeviceTable:
     """The latencies of multi_hardware that come with the package."""
     space = get_space("multi_hardware")
@@ -755,7 +733,7 @@ def hardware_scores(table: DeviceTable, target: str, seeds: int) -> dict[str, li
                     if name == "adapt":
                         model = adapted(table, prepared, target, measured).model
                     else:
-                        model = structural_model(table.space, encodings, ms)
+                        model = fit_to_all(table.space, encodings, ms, LatencyOrigin(target)).model
                     predicted = model.bind(table.space).predict(table.encodings[tested])
                 except (CostModelError, np.linalg.LinAlgError) as error:
                     progress(f"{target}: {name} cannot use {size} networks: {error}")

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from mhmodels.search.adaptation.adapting import check_target
 from mhmodels.search.adaptation.source_fit import FEWEST as FEWEST_OF_SOURCE
-from mhmodels.search.adaptation.sources import SourceInput
+from mhmodels.search.adaptation.sources import SourceInput, different_networks
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.cost_model.adapted.features import reference_networks
 from mhmodels.search.cost_model.fields import origin_fields
@@ -87,8 +87,8 @@ def ada_proxy(
         A cost model of form `coupled`. Its held-out statistics are those of leave-one-out predictions.
 
     Raises:
-        CostModelError: There are fewer than 5 networks, a latency is not a finite number above 0, all latencies are equal, or the
-            source cannot be used; the message names it.
+        CostModelError: There are fewer than 5 networks, one occurs twice, a latency is not a finite number above 0, all latencies
+            are equal, or the source cannot be used; the message names it.
         SpaceError: An encoding is not a member of the space.
         UnknownNameError: No space has this name.
 
@@ -107,7 +107,7 @@ def ada_proxy(
 
     space = get_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
-    rows, ms = checked_latencies(space, encodings, latency_ms)
+    rows, ms = different_networks(space, *checked_latencies(space, encodings, latency_ms))
     check_target(ms, origin.hardware)
     # Several threads are slower on these small matrices, and change the last digits of the result.
     with threadpool_limits(1, "blas"):
@@ -125,7 +125,7 @@ def _proxy_weights(space: SearchSpace, source: SourceInput, measured: Encodings)
     name = source.hardware if isinstance(source, CostModel) else source.origin.hardware
     try:
         if not isinstance(source, CostModel):
-            return _least_squares(space, *checked_latencies(space, source.encodings, source.ms))
+            return _least_squares(space, *different_networks(space, *checked_latencies(space, source.encodings, source.ms)))
         bound = source.bind(space)
         if builds(space) and isinstance(bound, LinearPredictor):
             return bound.table

@@ -144,6 +144,5 @@ def _fitted(space: SearchSpace, source: SourceInput, standard: Standard) -> Cost
         return CostModelData(**msgspec.structs.asdict(source))
     if not isinstance(source, Latencies):
         raise CostModelError(f"it is a {type(source).__name__}, expected a CostModel or Latencies")
-    return fit_source(
-        space, *different_networks(space, *checked_latencies(space.unrestricted(), source.encodings, source.ms)), standard
-    )
+    rows, ms = different_networks(space, *checked_latencies(space.unrestricted(), source.encodings, source.ms))
+    return fit_source(space, rows, ms, standard, source.origin)

@@ -29,6 +29,7 @@ class Solution(NamedTuple):
         rows: Ms by row of the space's table.
         strength: Penalty, as in `Ridge`.
         deviation_scale: Element of `_DEVIATIONS` that was chosen.
+        left_out: (k,), latency in ms of each sample that was fitted to, as a fit to the others predicts it.
     """
 
     intercept: float
@@ -37,6 +38,7 @@ class Solution(NamedTuple):
     rows: dict[int, float]
     strength: float
     deviation_scale: float
+    left_out: Floats
 
 
 class _Columns(NamedTuple):
@@ -98,7 +100,7 @@ class FitDesign:
             return self._solve_structural(train[kept], design, weights, target, columns.scales, nonnegative), judged
         found = ridge(design, target, columns.scales, nonnegative=nonnegative)
         rows = {int(row): float(value) for row, value in zip(columns.used, found.weights[1:], strict=True) if value}
-        return Solution(float(found.weights[0]), {}, {}, rows, found.strength, 0.0), judged
+        return Solution(float(found.weights[0]), {}, {}, rows, found.strength, 0.0, found.left_out / weights), judged
 
     def suspects(self, ms: Floats, predicted: Floats, floor: float) -> tuple[Bools, Bools]:
         """Finds latencies far from predictions.
@@ -163,7 +165,7 @@ class FitDesign:
         by_name = {self._names[i]: float(value) for i, value in zip(used, deviations, strict=True) if value}
         # Weights of 0 are kept as well: they tell that training had such kernels.
         seen = {name: float(w) for name, w, size in zip(features.NAMES, of_features, scales[1:], strict=True) if size > 0}
-        return Solution(intercept, seen, by_name, {}, best.strength, scale)
+        return Solution(intercept, seen, by_name, {}, best.strength, scale, best.left_out / weights)
 
     def _signature_features(self) -> Floats:
         """(signatures, features): mean features of the blocks with each signature."""

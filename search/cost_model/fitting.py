@@ -16,7 +16,7 @@ from mhmodels.search.cost_model import fit_report
 from mhmodels.search.cost_model.data import LONGEST_MS, SHORTEST_MS, CurvePoint
 from mhmodels.search.cost_model.design import FitDesign, Solution
 from mhmodels.search.cost_model.fields import origin_fields
-from mhmodels.search.cost_model.forms import Form, check_form
+from mhmodels.search.cost_model.forms import Form, check_form, usual_form
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.regression.robust import Judged
@@ -137,7 +137,7 @@ def fit(
     space = get_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
     rows, ms = checked_latencies(space, encodings, latency_ms)
-    form: Form = options.form or ("pairwise" if space.tabular else "structural")
+    form: Form = options.form or usual_form(space)
     check_form(form, space)
     held, train = _split(len(ms), options)
     # Several threads are slower on these small matrices, and change the last digits of the result.
@@ -163,6 +163,35 @@ def fit(
         *fit_report.far_off_warnings(space, rows, ms, predicted, implausible, similar),
     )
     return Fit(model, ms[held], predicted[held], held, warnings, implausible)
+
+
+class WholeFit(NamedTuple):
+    """A fit to all latencies, judged by leave-one-out prediction.
+
+    Attributes:
+        model: Cost model without held-out statistics.
+        left_out_ms: (n,), latency of each network in ms, as a fit to the others predicts it; NaN for implausible latencies.
+    """
+
+    model: CostModel
+    left_out_ms: Floats
+
+
+def fit_to_all(space: SearchSpace, rows: Encodings, ms: Floats, origin: LatencyOrigin) -> WholeFit:
+    """Fits a model of the space's usual form to all latencies, with nothing held out.
+
+    Args:
+        space: Space of the networks.
+        rows: (n, decisions), int16, canonical, different networks, at least 20.
+        ms: (n,), their latencies in ms, as `checked_latencies` accepts them.
+        origin: Hardware and conditions of the latencies.
+    """
+    everything = np.arange(len(ms))
+    design = FitDesign(space, rows, usual_form(space))
+    solution, judged = _solve(design, everything, ms, DEFAULT_OPTIONS)
+    left_out = np.full(len(ms), np.nan)
+    left_out[judged.kept] = solution.left_out
+    return WholeFit(_model(design, solution, origin, DEFAULT_OPTIONS, rows, ms), left_out)
 
 
 def _solve(design: FitDesign, train: Indices, ms: Floats, options: FitOptions) -> tuple[Solution, Judged]:

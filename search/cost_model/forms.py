@@ -31,6 +31,11 @@ def check_form(form: Form, space: SearchSpace) -> None:
         raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
 
 
+def usual_form(space: SearchSpace) -> Form:
+    """The form that suits a space, if none is asked for."""
+    return "pairwise" if space.tabular else "structural"
+
+
 def form_rows(space: SearchSpace, encodings: Encodings, form: Form) -> NDArray[np.int32]:
     """Indices of the weights that each network touches.
 

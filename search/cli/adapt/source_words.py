@@ -10,10 +10,12 @@ import click
 
 from mhmodels.cli.common import note
 from mhmodels.errors import UnknownNameError
+from mhmodels.search.errors import CostModelError
 
 if TYPE_CHECKING:
     from mhmodels.search.adaptation.sources import SourceInput
     from mhmodels.search.cost_model.latencies.dataset import Latencies
+    from mhmodels.search.cost_model.latencies.stored import StoredHardware
     from mhmodels.search.space.search_space import SearchSpace
 
 
@@ -32,6 +34,7 @@ def read_sources(space: SearchSpace, words: Sequence[str], target: str, store: s
     Raises:
         click.UsageError: Two sources have the same id, or the target is the only source.
         UnknownNameError: A word is neither a file nor hardware with latencies.
+        CostModelError: The store has latencies of a hardware that cannot be used together.
         MhmodelsError: A file cannot be read, or is of another space.
     """
     found: dict[str, SourceInput] = {}
@@ -79,30 +82,40 @@ def _of_hardware(space: SearchSpace, hardware: str, store: str | None) -> Source
         if remark := remark_on(model, FOLDER / f"{space.name}_{hardware}.json"):
             note(remark)
         return model
-    found = _stored(space, store, [hardware]) or _collected(space, [hardware])
+    stored = _stored(space, store, [hardware])
+    reason = stored.left_out.get(hardware)
+    if reason is not None and store is not None:
+        raise CostModelError(reason)
+    found = stored.latencies or _collected(space, [hardware])
     if hardware in found:
+        if reason is not None:
+            note(f"warning: {reason}; the collection of the package is used instead")
+        for remark in found[hardware].remarks:
+            note(f"{hardware}: {remark}")
         return found[hardware]
+    if reason is not None:
+        raise CostModelError(reason)
     raise UnknownNameError(
         f"hardware with latencies of '{space.name}'",
         hardware,
-        {*shipped_hardware(space), *_stored(space, store), *_collected(space)},
+        {*shipped_hardware(space), *_stored(space, store).latencies, *_collected(space)},
         "(or give a file of latencies, or a cost model .json file)",
     )
 
 
-def _stored(space: SearchSpace, store: str | None, hardware: Collection[str] = ()) -> Mapping[str, Latencies]:
+def _stored(space: SearchSpace, store: str | None, hardware: Collection[str] = ()) -> StoredHardware:
     """Latencies of a store by hardware id: of some hardware, of all by default."""
     from mhmodels.errors import StoreError
-    from mhmodels.search.cost_model.latencies.stored import stored_on_all_hardware
+    from mhmodels.search.cost_model.latencies.stored import StoredHardware, stored_on_all_hardware
     from mhmodels.store import Store
 
     try:
         with Store(store, read_only=True) as rows:
-            return stored_on_all_hardware(rows, space, hardware).latencies
+            return stored_on_all_hardware(rows, space, hardware)
     except StoreError:
         if store is not None and Path(store).exists():
             raise
-        return {}
+        return StoredHardware({}, {})
 
 
 def _collected(space: SearchSpace, hardware: Collection[str] = ()) -> Mapping[str, Latencies]:

@@ -59,6 +59,17 @@ def test_a_target_with_another_charge_for_one_operation_is_learned() -> None:
     assert model.held_out.spearman > 0.999
 
 
+def test_a_network_that_occurs_twice_is_refused() -> None:
+    """Leave-one-out prediction would predict the one from the other."""
+    source, _ = proxy_latencies()
+    twice = np.concatenate([source.encodings[:10], source.encodings[:1]])
+    with pytest.raises(CostModelError, match="11 latencies are of 10 different networks"):
+        ada_proxy(CELLS, source, twice, np.append(source.ms[:10], 3.0), "target")
+    doubled = source._replace(encodings=np.concatenate([source.encodings] * 2), ms=np.concatenate([source.ms] * 2))
+    with pytest.raises(CostModelError, match="source 'proxy': 400 latencies are of 200 different networks"):
+        ada_proxy(CELLS, doubled, source.encodings[:10], source.ms[:10], "target")
+
+
 def test_a_slower_proxy_needs_five_networks() -> None:
     source, _ = proxy_latencies()
     model = ada_proxy("nas_bench_201", source, source.encodings[:5], 3.0 + 0.5 * source.ms[:5], "target", ["a doubt"])

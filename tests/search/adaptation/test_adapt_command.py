@@ -14,7 +14,10 @@ from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
+from mhmodels.hardware import Measurement
 from mhmodels.search import get_space, load_cost_model, sample
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.store import Store, default_path
 
 SPACE = "nas_bench_201"
 CELLS = get_space(SPACE).draw(400, np.random.default_rng(0))
@@ -127,6 +130,38 @@ def test_another_unit_of_a_source_changes_nothing_and_is_said(tmp_path: Path, fi
     assert found["leave_one_out"]["mape"] == pytest.approx(own["leave_one_out"]["mape"], rel=0.02)
     shown = run(*arguments, "--source", other)
     assert "in another unit than ms" in " ".join(shown.output.split())
+
+
+def two_modes(path: Path, hardware: str) -> Path:
+    """A store with the latencies of some networks, half of them in burst mode and half in sustained mode."""
+    space = get_space("mobilenet_v2_space")
+    assert isinstance(space, ArchitectureSpace)
+    with Store(path) as store:
+        for i, one in enumerate(space.build_all(space.draw(30, np.random.default_rng(0)))):
+            store.add(
+                Measurement(
+                    model_hash=one.architecture_id, model=one.name, architecture_id=one.architecture_id, format="int8",
+                    file_bytes=1, time="2026-01-01T00:00:00+00:00", hardware=hardware, kind="measured", device="p",
+                    median_ms=1.0 + i, configuration={"mode": ("burst", "sustained")[i % 2]},
+                )
+            )  # fmt: skip
+    return path
+
+
+def test_a_source_whose_stored_latencies_are_of_several_conditions_is_refused_or_replaced_aloud(tmp_path: Path) -> None:
+    """The package has a collection of this space, but no cost model."""
+    space = get_space("mobilenet_v2_space")
+    target = write(tmp_path / "target.csv", rows := space.draw(10, np.random.default_rng(1)), 1.0 + np.arange(len(rows)))
+    arguments = ("adapt", "--space", space.name, "--data", target, "-o", tmp_path / "model.json", "--source")
+    phone = two_modes(tmp_path / "phone.db", "phone")
+    assert "come from different conditions" in refused(*arguments, "phone", "--store", phone)
+    named = two_modes(tmp_path / "named.db", "host-cpu-int8")
+    assert "come from different conditions" in refused(*arguments, "host-cpu-int8", "--store", named)
+    two_modes(default_path(), "host-cpu-int8")
+    shown = run(*arguments, "host-cpu-int8")
+    assert shown.exit_code == 0, shown.output
+    assert "different conditions" in shown.stderr
+    assert "the collection of the package is used instead" in " ".join(shown.stderr.split())
 
 
 def test_the_published_algorithm_takes_one_source(files: dict[str, Path]) -> None:

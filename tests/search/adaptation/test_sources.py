@@ -9,23 +9,29 @@ import numpy as np
 import pytest
 
 from mhmodels.hardware.capabilities import Capabilities
-from mhmodels.search import CostModelError, adapt, get_space, prepare_sources, restrict, sample, shipped_model
+from mhmodels.search import CostModelError, LatencyOrigin, adapt, get_space, prepare_sources, restrict, sample, shipped_model
 from mhmodels.search.adaptation.source_fit import MOST, fit_source
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
 from mhmodels.search.cost_model.adapted.predictor import source_predictor
+from mhmodels.search.cost_model.data import CostModelData
 from mhmodels.search.space.template import ArchitectureSpace
 from tests.search.synthetic_latencies import REST, SOURCE, SPACES, World, noise, rank, table, world
+
+
+def fitted(here: World, ms: Any, part: slice = SOURCE) -> CostModelData | KernelSource:
+    """A source that is fitted to latencies of all networks, in ms."""
+    return fit_source(here.space, here.rows[part], ms[part], here.prepared.standard, LatencyOrigin("source"))
 
 
 def predicted(here: World, ms: Any, part: slice = SOURCE) -> Any:
     """Predictions for `REST` of a source that is fitted to latencies of all networks, in ms."""
     standard = here.prepared.standard
-    fitted = fit_source(here.space, here.rows[part], ms[part], standard)
     features = here.prepared.prior.features(here.rows[REST]).network
     if here.space.name == "multi_hardware":  # its prior divides features by latencies
         from mhmodels.search.cost_model.adapted.features import network_features, standardised
 
         features = standardised(network_features(here.space, here.rows[REST]), standard)
-    return np.exp(source_predictor(here.space, fitted, standard)(here.rows[REST], features))
+    return np.exp(source_predictor(here.space, fitted(here, ms, part), standard)(here.rows[REST], features))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -47,12 +53,34 @@ def test_a_twentieth_of_a_source_that_is_absurd_changes_little(factor: float) ->
     assert rank(predicted(here, wrong), here.ms[REST]) >= rank(predicted(here, clean), here.ms[REST]) - 0.005
 
 
+def test_a_source_whose_latencies_are_sums_is_fitted_far_more_closely_by_a_cost_model() -> None:
+    here = world("multi_hardware")
+    ms = here.ms * noise(len(here.ms), 0.01)
+    assert isinstance(fitted(here, ms), CostModelData)
+    assert np.median(np.abs(predicted(here, ms) / here.ms[REST] - 1)) < 0.01
+
+
+def test_a_source_that_no_sum_describes_is_fitted_by_kernel_regression() -> None:
+    here = world("nas_bench_201")
+    ms = np.exp(here.ms / here.ms.std())
+    assert isinstance(fitted(here, ms), KernelSource)
+    assert rank(predicted(here, ms), here.ms[REST]) > 0.99
+
+
+def test_absurd_latencies_do_not_choose_the_form() -> None:
+    here = world("multi_hardware")
+    wrong = here.ms * noise(len(here.ms), 0.01)
+    wrong[::20] *= 100
+    assert isinstance(fitted(here, wrong), CostModelData)
+
+
 def test_a_source_of_many_networks_is_fitted_to_some() -> None:
     space = get_space("nas_bench_201")
     rows = np.array(list(space)[:1200])
-    fitted = fit_source(space, rows, 10 * noise(len(rows), 0.3), world("nas_bench_201").prepared.standard)
-    assert len(fitted.encodings) == MOST
-    assert len(set(fitted.encodings)) == MOST
+    ms = np.exp(rows.sum(axis=1) / 2) * noise(len(rows), 0.05)
+    found = fit_source(space, rows, ms, world("nas_bench_201").prepared.standard, LatencyOrigin("source"))
+    assert isinstance(found, KernelSource)
+    assert len(set(found.encodings)) == len(found.encodings) == MOST
 
 
 @pytest.mark.parametrize("name", ["nas_bench_201", "fbnet"])
