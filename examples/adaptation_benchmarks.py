@@ -10,18 +10,20 @@ The program prints a Markdown table for each section, every figure beside the ba
 - `coverage`: how often intervals of nominally 90 % contain the latency;
 - `contamination`: 5 % of the measurements wrong by a factor of 10;
 - `speed`: process time of one adaptation;
-- `multi_hardware`: the package's tables, each hardware from the others, against a fit without sources.
+- `multi_hardware`, `mobilenet_v2_space`, `proxylessnas`: the package's tables, each hardware from the others, against a fit
+  without sources.
 
     python examples/adaptation_benchmarks.py
     python examples/adaptation_benchmarks.py --section fbnet --seeds 3
 
 The tables are read from ../shared/data, which is not part of a clone. Spearman's correlation is that of at most 2,000 random
-networks that were not measured; `multi_hardware` also keeps its tested networks from the sources.
+networks that were not measured; the package's tables also keep tested networks from the sources.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +48,6 @@ from mhmodels.search import (
     get_space,
     prepare_sources,
     propose,
-    read_latencies,
 )
 from mhmodels.search.adaptation.ada_proxy import ada_proxy
 from mhmodels.search.cost_model.adapted.features import (
@@ -60,7 +61,8 @@ from mhmodels.search.cost_model.adapted.kernel_source import linear, similarity,
 from mhmodels.search.cost_model.adapted.predictor import AdaptedPredictor
 from mhmodels.search.cost_model.fitting import fit_to_all
 from mhmodels.search.cost_model.latencies.dataset import side_by_side
-from mhmodels.search.cost_model.shipping import DATA as SHIPPED
+from mhmodels.search.cost_model.latencies.reading import read_all_hardware
+from mhmodels.search.cost_model.shipping import shipped_tables
 from mhmodels.search.cost_model.statistics import statistics
 from mhmodels.search.errors import CostModelError
 
@@ -69,6 +71,8 @@ Places: TypeAlias = NDArray[np.int64]
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FILES = {"nas_bench_201": "nasbench201_latency.npz", "fbnet": "fbnet_latency.npz"}
 ACCURACIES = "nasbench201_accuracy_200ep.npz"
+COLLECTED = ("multi_hardware", "mobilenet_v2_space", "proxylessnas")
+"""Spaces whose latencies come with the package."""
 MOST_TESTED = 2000
 """Most networks that a correlation is computed over."""
 
@@ -703,15 +707,12 @@ def speed(tables: dict[str, DeviceTable], seeds: int) -> str:
     return markdown(["space", "sources", "fit of sources, s", "k", "adapt, median s", "slowest s", "bar < 0.1 s"], rows)
 
 
-def multi_hardware_table() -> DeviceTable:
-    """The latencies of multi_hardware that come with the package."""
-    space = get_space("multi_hardware")
-    files = {
-        "hexagon-sa8255": "multi_hardware_hexagon-sa8255.csv",
-        "rknn-rk3588": "multi_hardware_rknn-rk3588.csv",
-    }
-    names = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256", *files)
-    found = {name: read_latencies(SHIPPED / files.get(name, "multi_hardware.csv"), space, name) for name in names}
+def collected_table(name: str) -> DeviceTable:
+    """The latencies of a space that come with the package."""
+    space = get_space(name)
+    found: dict[str, Latencies] = {}
+    for path in shipped_tables(space):
+        found.update(read_all_hardware(path, space))
     joined = side_by_side(found)
     return DeviceTable(space, joined.encodings, joined.ms)
 
@@ -744,9 +745,9 @@ def hardware_scores(table: DeviceTable, target: str, seeds: int) -> dict[str, li
     return found
 
 
-def multi_hardware(_tables: dict[str, DeviceTable], seeds: int) -> str:
-    """Each hardware of the package's tables from the others, against a fit without sources."""
-    table = multi_hardware_table()
+def collected(_tables: dict[str, DeviceTable], seeds: int, space: str) -> str:
+    """Each hardware of the package's tables of a space from the others, against a fit without sources."""
+    table = collected_table(space)
     rows: list[list[object]] = []
     scores: dict[str, list[float]] = {}
     worse = []
@@ -764,7 +765,7 @@ def multi_hardware(_tables: dict[str, DeviceTable], seeds: int) -> str:
             if not scores[f"adapt, {size}, error"][-1] < scores[f"fit, {size}, error"][-1]:
                 worse.append(f"{target} at {size}")
         rows.append(row)
-        progress(f"multi_hardware, {target}")
+        progress(f"{space}, {target}")
     totals = [
         (float(np.mean(scores[name])), f"{np.mean(scores[f'{name}, error']):.1%}") for name in scores if "error" not in name
     ]
@@ -797,7 +798,7 @@ SECTIONS = {
     "coverage": BenchmarkSection(coverage, 3),
     "contamination": BenchmarkSection(contamination, 10),
     "speed": BenchmarkSection(speed, 10),
-    "multi_hardware": BenchmarkSection(multi_hardware, 10),
+    **{space: BenchmarkSection(functools.partial(collected, space=space), 10) for space in COLLECTED},
 }
 
 
