@@ -54,7 +54,7 @@ def effect_map(profiles: Mapping[str, BlockProfile], path: Path, metric: str = "
             image = _draw(axes, one, values[name], most, places, blocks)
             axes.set_title(title(name, one, unit), fontsize=FONT_SIZE, parse_math=False)
         bar = figure.colorbar(image, ax=grid, extend="both", shrink=1 / np.sqrt(-(-len(grid) // 2)), pad=0.01)
-        bar.set_label(f"{scale.label}: red more, blue less", fontsize=FONT_SIZE)
+        bar.set_label(f"{scale.label}\nred more, blue less", fontsize=FONT_SIZE)
         bar.ax.tick_params(labelsize=FONT_SIZE - 1)
         figure.suptitle(
             f"What each block at each layer of {first.space} does to {metric}\n"
