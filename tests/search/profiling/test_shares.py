@@ -53,7 +53,7 @@ def test_a_cost_model_and_its_predictions_agree_about_optional_layers() -> None:
     model = shipped_model(space, "ethos-u55-128")
     rows = reference_rows(space, 2000)
     divided = {one.part: one for one in cost_model_shares(space, model)}
-    assert list(divided)[0] == "stem"
+    assert next(iter(divided)) == "stem"
     assert list(divided)[-2:] == ["head", "overhead"]
     assert sum(one.mean for one in divided.values()) == pytest.approx(1)  # type: ignore[misc]
     added = layer_shares(space, profile(space, rows, model.bind(space).predict(rows), robust=False))
