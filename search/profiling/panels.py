@@ -93,7 +93,7 @@ def panels(names: list[str], columns: int, panel: tuple[float, float], path: Pat
         below.tick_params(labelbottom=True)
     yield figure, list(grid[: len(names)])
     with replaced(path) as beside:
-        figure.savefig(beside, dpi=110)
+        figure.savefig(beside, dpi=100)
 
 
 def title(name: str, profile: BlockProfile, unit: str) -> str:

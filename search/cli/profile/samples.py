@@ -194,7 +194,25 @@ def _renamed(value: object) -> object:
 def _latencies(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -> dict[str, MetricSample]:
     found = device_latencies.latencies(space, devices, where)
     device_latencies.tell_remarks(found)
-    return {name: MetricSample(one.encodings, one.ms) for name, one in found.items()}
+    return {name: _unselected(space, name, MetricSample(one.encodings, one.ms), one.distributions) for name, one in found.items()}
+
+
+def _unselected(space: SearchSpace, name: str, sample: MetricSample, distributions: Sequence[str]) -> MetricSample:
+    """The networks that were not selected by their MAdds, where they are enough."""
+    from mhmodels.search.profiling.selection import enough, unselected
+
+    kept = unselected(distributions)
+    selected = int((~kept).sum())
+    if not selected:
+        return sample
+    if not enough(space, int(kept.sum())):
+        note(
+            f"{name}: {selected} of {len(kept)} networks were selected by their MAdds (distribution window=…), which makes "
+            f"effects too small and intervals too narrow; the other {int(kept.sum())} are too few"
+        )
+        return sample
+    note(f"{name}: {selected} of {len(kept)} networks were selected by their MAdds (distribution window=…) and are left out")
+    return sample._replace(encodings=sample.encodings[kept], values=sample.values[kept])
 
 
 def _predicted(space: SearchSpace, paths: Sequence[Path], count: int, seed: int) -> dict[str, MetricSample]:

@@ -133,6 +133,24 @@ def test_cost_models_are_profiled_without_measurements(tmp_path: Path) -> None:
     assert [one["part"] for one in found["shares"]][:3] == ["stem", "1.1", "1.2"]
 
 
+def test_networks_that_were_selected_by_size_are_left_out(tmp_path: Path) -> None:
+    rows = networks(200)
+    ms = 5 + table()[np.arange(22), rows].sum(axis=1)
+    path = tmp_path / "mixed.csv"
+    names = ["uniform"] * 100 + ["window=0.5:2"] * 100
+    path.write_text(
+        "encoding,ms,distribution\n"
+        + "".join(f"{':'.join(map(str, row))},{one:.6f},{name}\n" for row, one, name in zip(rows, ms, names, strict=True))
+    )
+    result = invoke("--space", "fbnet", "--data", path, "--json")
+    assert "100 of 200 networks were selected by their MAdds (distribution window=…) and are left out" in result.stderr
+    assert json.loads(result.stdout)["n"] == 100
+    path.write_text(path.read_text().replace("uniform", "window=1:2", 50))
+    result = invoke("--space", "fbnet", "--data", path, "--json")
+    assert "the other 50 are too few" in result.stderr
+    assert json.loads(result.stdout)["n"] == 200
+
+
 def test_unsupported_blocks_and_absurd_values_are_told(tmp_path: Path) -> None:
     """Networks with a block that the hardware does not run have no latency; one value is absurd."""
     rows = networks(400)
