@@ -89,6 +89,16 @@ def test_text_fits_a_terminal(data: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_view_fits_a_terminal_and_is_drawn(data: Path, tmp_path: Path) -> None:
+    for view, words in (("map", "(% of the mean network):"), ("share", "shares of the mean network")):
+        picture = tmp_path / f"{view}.png"
+        result = invoke("--space", "fbnet", "--data", data, "--view", view, "--plot", picture)
+        assert result.exit_code == 0, result.output
+        assert max(map(len, result.stdout.splitlines())) <= 80
+        assert words in result.stdout
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_another_metric_is_a_column(tmp_path: Path) -> None:
     rows = networks(250)
     path = tmp_path / "accuracy.csv"
