@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from mhmodels.search.profiling.conditional import conditional_profile
     from mhmodels.search.profiling.regression import profile
+    from mhmodels.search.profiling.shares import LayerShare, cost_model_shares, layer_shares
     from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
     from mhmodels.search.run.front.measuring import measure_front
     from mhmodels.search.run.pareto import pareto_front
@@ -83,7 +84,10 @@ _MODULE_OF = {
     "DepthEffect": "profiling.block_profile",
     "Effect": "profiling.block_profile",
     "PlacementEffect": "profiling.block_profile",
+    "LayerShare": "profiling.shares",
     "conditional_profile": "profiling.conditional",
+    "cost_model_shares": "profiling.shares",
+    "layer_shares": "profiling.shares",
     "profile": "profiling.regression",
     "AdaptStep": "adaptation.loop",
     "Adapted": "adaptation.adapting",
@@ -184,6 +188,7 @@ __all__ = [
     "Latencies",
     "LatencyOrigin",
     "LatencyPrediction",
+    "LayerShare",
     "MeasuredAdaptation",
     "MeasuredFront",
     "Monotonicity",
@@ -212,9 +217,11 @@ __all__ = [
     "adapt_by_measuring",
     "collect",
     "conditional_profile",
+    "cost_model_shares",
     "fit",
     "get_space",
     "judge_front",
+    "layer_shares",
     "list_spaces",
     "load_cost_model",
     "load_preset",

@@ -45,7 +45,8 @@ class PlacementEffect(Effect, frozen=True, kw_only=True):
         block: The block, or `skip` for the absence of the layer.
         mean: The effect; None where no network has the choice.
         n: Number of networks with the choice.
-        p5, p95: Effects on the 5 and 95 % quantiles of the metric; None where fewer than 20 networks have the choice.
+        p5, p95: Effects on the 5 and 95 % quantiles of the metric; without limits, or None, where fewer than 20 networks have
+            the choice.
 
     Example:
         >>> from mhmodels.search import PlacementEffect

@@ -11,7 +11,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.profiling.block_profile import BlockMean, BlockProfile, DecisionEffect, DepthEffect, Effect, PlacementEffect
 from mhmodels.search.profiling.layout import UnitLayer, block_words, layout_of
-from mhmodels.search.profiling.percentiles import LEVELS
+from mhmodels.search.profiling.percentiles import percentile_effects
 from mhmodels.search.profiling.reference import Cell, ReferenceNetworks
 from mhmodels.search.space.decisions import describe
 from mhmodels.search.space.search_space import Encodings, SearchSpace
@@ -38,7 +38,8 @@ def conditional_profile(
         measure: Computes the metric (n,) of encodings (n, decisions).
         per_cell: Number of networks for every choice, at least 2; the mean network has ten times as many.
         rng: Random generator.
-        confidence: Two-sided confidence of the intervals (normal approximation), above 0 and below 1.
+        confidence: Two-sided confidence of the intervals, above 0 and below 1: of means by normal approximation, of percentile
+            effects by order statistics, for which a choice needs 20 networks.
 
     Returns:
         Effects with intervals. The effects of depth are differences of networks drawn with either depth.
@@ -95,6 +96,7 @@ class _Drawing:
         from scipy.stats import norm
 
         self._space, self._reference, self._measure, self._rng = space, reference, measure, rng
+        self._confidence = confidence
         self._factor = float(norm.ppf((1 + confidence) / 2))
         self._per_cell = per_cell
         self.base = self._values(reference.draw(_BASE * per_cell, rng))
@@ -102,7 +104,7 @@ class _Drawing:
 
     def placement(self, layer: UnitLayer, choice: int) -> PlacementEffect:
         values = self._of(Cell(layer.column, choice))
-        low, high = (Effect(mean=float(each)) for each in np.quantile(values, LEVELS) - np.quantile(self.base, LEVELS))
+        low, high = (Effect(mean=m, low=a, high=b) for m, a, b in percentile_effects(values, self.base, self._confidence))
         return PlacementEffect(
             unit=layer.unit, layer=layer.layer, choice=choice, block=layer.blocks[choice], n=len(values), p5=low, p95=high,
             **self._difference([values], [self.base]),

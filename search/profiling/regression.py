@@ -90,6 +90,10 @@ def _profiled(space: SearchSpace, encodings: ArrayLike, values: ArrayLike, confi
             f"{len(rows)} networks for {effects} effects of the choices of space '{space.name}', expected at least {needed}: "
             "measure more networks"
         )
+    if np.ptp(target) <= 1e-12 * np.abs(target).max():
+        raise CostModelError(
+            f"argument 'values': all {len(target)} are {target[0]:g}, expected values that differ between networks"
+        )
     columns = effect_columns(reference)
     one_hot = space.one_hot(rows).astype(np.float64)
     kept = _credible(one_hot @ columns.of_one_hot, columns, target) if robust else np.ones(len(target), bool)
@@ -131,8 +135,6 @@ def _checked(values: ArrayLike, n: int, confidence: float) -> Floats:
     wrong = int((~np.isfinite(target)).sum())
     if wrong:
         raise CostModelError(f"argument 'values': {wrong} of {n} are NaN or infinite; leave these networks out")
-    if n and np.ptp(target) <= 1e-12 * np.abs(target).max():
-        raise CostModelError(f"argument 'values': all {n} are {target[0]:g}, expected values that differ between networks")
     return target
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from mhmodels.cli.common import note
-from mhmodels.errors import FileFormatError
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions
+from mhmodels.search.cli.profile import metric_tables
 
 if TYPE_CHECKING:
     from mhmodels.search.arrays import Floats
+    from mhmodels.search.cost_model.model import CostModel
     from mhmodels.search.profiling.block_profile import BlockProfile
+    from mhmodels.search.profiling.shares import LayerShare
     from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 LATENCY = "latency"
@@ -29,11 +31,13 @@ class MetricSample(NamedTuple):
         encodings: (n, decisions), int16.
         values: (n,).
         is_measured: Whether single values can be wrong.
+        model: Cost model that predicted the values; None for other values.
     """
 
     encodings: Encodings
     values: Floats
     is_measured: bool = True
+    model: CostModel | None = None
 
 
 def unit_of(metric: str) -> str:
@@ -42,7 +46,13 @@ def unit_of(metric: str) -> str:
 
 
 def read(
-    space: SearchSpace, metric: str, devices: DeviceOptions, where: Mapping[str, str], count: int, seed: int
+    space: SearchSpace,
+    metric: str,
+    devices: DeviceOptions,
+    where: Mapping[str, str],
+    count: int,
+    seed: int,
+    cost_models: Sequence[Path] = (),
 ) -> dict[str, MetricSample]:
     """Reads, or draws and computes, the values of networks, and prints remarks.
 
@@ -52,6 +62,7 @@ def read(
         devices: Files, store and choice of devices.
         where: Conditions of the store's rows.
         count, seed: Number of networks to draw, and random seed.
+        cost_models: Files or hardware ids of cost models that predict latencies of networks, in place of files and store.
 
     Returns:
         By name of the hardware, or of the metric.
@@ -64,6 +75,10 @@ def read(
 
     view = as_profiled(space, layout_of(space))
     device_latencies.check_where(devices, where)
+    if cost_models:
+        if metric != LATENCY or devices.data or devices.store is not None or devices.listed:
+            raise click.UsageError("--cost-model predicts latencies, expected no other --metric, --data, --store or --hardware")
+        return _predicted(space, cost_models, count, seed)
     if metric == LATENCY:
         return _latencies(view, devices, where)
     for option, given in (("--store", devices.store), ("--hardware", devices.listed)):
@@ -73,8 +88,10 @@ def read(
         if len(devices.data) != 1:
             raise click.UsageError(
                 f"--metric {metric} is a column of a table, expected one --data FILE; found {len(devices.data)}"
+                + ("" if devices.data else f". {metric_tables.where_from(space)}")
             )
-        return {metric: _column(devices.data[0], view, metric)}
+        encodings, values = metric_tables.read(devices.data[0], view, metric)
+        return {metric: MetricSample(encodings, values)}
     if devices.data:
         raise click.UsageError(f"--metric {metric} is computed for networks that are sampled, expected no --data")
     return {metric: _computed(space, metric, count, seed)}
@@ -113,6 +130,41 @@ def profiled(space: SearchSpace, found: Mapping[str, MetricSample], confidence: 
     return result
 
 
+def shares(
+    space: SearchSpace, metric: str, found: Mapping[str, MetricSample], profiles: Mapping[str, BlockProfile], required: bool
+) -> dict[str, tuple[LayerShare, ...]]:
+    """Shares of the layers: as a cost model divides latency where there is one, otherwise what the layers' presence adds.
+
+    Args:
+        space: Space of the networks.
+        metric: Name of the metric.
+        found: Networks by name of the hardware.
+        profiles: Profiles by name of the hardware.
+        required: Whether the shares are asked for; otherwise those that cannot be computed are left out.
+
+    Raises:
+        CostModelError: Shares are required and cannot be computed.
+        click.UsageError: Shares are required of a metric without them.
+    """
+    from mhmodels.search.errors import CostModelError
+    from mhmodels.search.profiling.relative import RELATIVE
+    from mhmodels.search.profiling.shares import cost_model_shares, layer_shares
+
+    if metric not in RELATIVE:
+        if required:
+            raise click.UsageError(f"layers have shares of {', '.join(RELATIVE)}, not of --metric {metric}")
+        return {}
+    result = {}
+    for name, one in profiles.items():
+        model = found[name].model
+        try:
+            result[name] = layer_shares(space, one) if model is None else cost_model_shares(space, model)
+        except CostModelError as error:
+            if required:
+                raise CostModelError(f"{name}: {error}") from error
+    return result
+
+
 def fields_of(profile: BlockProfile, metric: str) -> dict[str, object]:
     """A profile as JSON values; the names of milliseconds end with `_ms`.
 
@@ -142,53 +194,70 @@ def _renamed(value: object) -> object:
 def _latencies(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, str]) -> dict[str, MetricSample]:
     found = device_latencies.latencies(space, devices, where)
     device_latencies.tell_remarks(found)
-    return {name: MetricSample(one.encodings, one.ms) for name, one in found.items()}
+    return {name: _unselected(space, name, MetricSample(one.encodings, one.ms), one.distributions) for name, one in found.items()}
 
 
-def _column(path: Path, space: SearchSpace, metric: str) -> MetricSample:
-    import numpy as np
+def _unselected(space: SearchSpace, name: str, sample: MetricSample, distributions: Sequence[str]) -> MetricSample:
+    """The networks that were not selected by their MAdds, where they are enough."""
+    from mhmodels.search.profiling.selection import enough, unselected
 
-    from mhmodels.formats.json_files import read_bytes
-    from mhmodels.formats.numbers import decimal
-    from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES
-    from mhmodels.search.cost_model.latencies.rows import encoding_of, read_csv
-    from mhmodels.search.errors import CostModelError
+    kept = unselected(distributions)
+    selected = int((~kept).sum())
+    if not selected:
+        return sample
+    if not enough(space, int(kept.sum())):
+        note(
+            f"{name}: {selected} of {len(kept)} networks were selected by their MAdds (distribution window=…), which makes "
+            f"effects too small and intervals too narrow; the other {int(kept.sum())} are too few"
+        )
+        return sample
+    note(f"{name}: {selected} of {len(kept)} networks were selected by their MAdds (distribution window=…) and are left out")
+    return sample._replace(encodings=sample.encodings[kept], values=sample.values[kept])
 
-    header, rows = read_csv(read_bytes(path, limit=MAX_BYTES), path)
-    lacking = [name for name in ("encoding", metric) if name not in header]
-    if lacking:
-        raise FileFormatError(f"{path}: columns are {header}, expected '{lacking[0]}' (and {', '.join(('encoding', metric))})")
-    encodings, values, empty = [], [], 0
-    for number, row in rows:
-        line = f"{path}: line {number}"
-        text = row[metric]
-        if text is None or not text.strip():
-            empty += 1
-            continue
-        try:
-            values.append(decimal(text))
-        except ValueError:
-            raise CostModelError(f"{line}: field '{metric}' is {text[:40]!r}, expected a finite decimal number") from None
-        encodings.append(encoding_of({"encoding": row["encoding"], "schema": row.get("schema")}, space, line))
-    if empty:
-        note(f"{empty} of {len(rows)} rows have no '{metric}' and are left out")
-    if not values:
-        raise CostModelError(f"{path}: none of {len(rows)} rows has a '{metric}'")
-    return MetricSample(np.array(encodings), np.array(values))
+
+def _predicted(space: SearchSpace, paths: Sequence[Path], count: int, seed: int) -> dict[str, MetricSample]:
+    """Latencies of networks of the distribution that effects are relative to, by cost models."""
+    from mhmodels.search.cost_model.model import load_cost_model, naming
+    from mhmodels.search.cost_model.shipping import model_path, remark_on
+
+    encodings, found = _drawn(space, count, seed), dict[str, MetricSample]()
+    for word in paths:
+        path = model_path(space.name, word)
+        with naming(path):
+            model = load_cost_model(path)
+            model.check(space=space)
+            values = model.bind(space).predict(encodings)
+        if model.hardware in found:
+            raise click.UsageError(f"two cost models are of hardware '{model.hardware}', expected one of each")
+        remark = remark_on(model, path)
+        if remark:
+            note(remark)
+        note(
+            f"{model.hardware}: predictions of a cost model, whose error (mean {model.held_out.mape:.1%} on {model.held_out.n} "
+            "held-out networks) the intervals do not contain"
+        )
+        found[model.hardware] = MetricSample(encodings, values, False, model)
+    return found
 
 
 def _computed(space: SearchSpace, metric: str, count: int, seed: int) -> MetricSample:
-    import numpy as np
-
     from mhmodels.search.errors import SpaceError
-    from mhmodels.search.profiling.layout import layout_of
     from mhmodels.search.profiling.parameters import parameters
-    from mhmodels.search.profiling.reference import ReferenceNetworks
     from mhmodels.search.space.template import ArchitectureSpace
 
     if not isinstance(space, ArchitectureSpace):
         raise SpaceError(f"space '{space.name}' is tabular: its members have no {metric}; give a table with --data")
-    reference = ReferenceNetworks(space, layout_of(space), [choices.tolist() for choices in space.allowed])
-    encodings = reference.draw(count, np.random.default_rng(seed))
+    encodings = _drawn(space, count, seed)
     values = space.madds(encodings) if metric == "madds" else parameters(space, encodings)
     return MetricSample(encodings, values / 1e6, False)
+
+
+def _drawn(space: SearchSpace, count: int, seed: int) -> Encodings:
+    """(count, decisions), networks of the distribution that effects are relative to."""
+    import numpy as np
+
+    from mhmodels.search.profiling.layout import layout_of
+    from mhmodels.search.profiling.reference import ReferenceNetworks
+
+    reference = ReferenceNetworks(space, layout_of(space), [choices.tolist() for choices in space.allowed])
+    return reference.draw(count, np.random.default_rng(seed))

@@ -10,6 +10,7 @@ import pytest
 
 from mhmodels.search import BlockProfile, CostModelError, conditional_profile, get_space, profile
 from mhmodels.search.profiling.layout import layout_of
+from mhmodels.search.profiling.percentiles import LEVELS, percentile_effects
 from mhmodels.search.profiling.reference import ReferenceNetworks
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -140,6 +141,26 @@ def test_percentiles_see_what_means_do_not() -> None:
     assert abs(other.p95.mean) < 2  # type: ignore[arg-type]
 
 
+def test_intervals_of_independent_percentiles_cover_the_truth() -> None:
+    """Exponential values against those of twice the scale: the true differences of the quantiles are known."""
+    truth = -np.log1p(-np.array(LEVELS))
+    covered = []
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        found = percentile_effects(2 * random.exponential(size=150), random.exponential(size=1000), 0.9)
+        covered += [low <= true <= high for (_, low, high), true in zip(found, truth, strict=True)]
+    assert 0.84 <= np.mean(covered) <= 0.96
+
+
+def test_percentiles_of_conditional_samples_have_intervals_from_20_networks_on() -> None:
+    space: Any = get_space("nas_bench_macro")
+    few, many = (conditional_profile(space, space.madds, n, np.random.default_rng(0)).effects[2] for n in (19, 40))
+    assert few.p95 is not None
+    assert many.p95 is not None
+    assert (few.p95.low, few.p95.high) == (None, None)
+    assert many.p95.low < many.p95.mean < many.p95.high  # type: ignore[operator]
+
+
 def test_choices_that_never_occur_are_named_and_have_no_effect() -> None:
     rows = networks(300)
     rows[rows[:, 3] == 5, 3] = 0
@@ -166,6 +187,7 @@ def test_a_higher_confidence_gives_wider_intervals() -> None:
 @pytest.mark.parametrize(
     ("n", "change", "message"),
     [
+        (1, {}, r"1 networks for 176 effects of the choices of space 'fbnet', expected at least 88: measure more networks"),
         (60, {}, r"60 networks for 176 effects of the choices of space 'fbnet', expected at least 88: measure more networks"),
         (100, {3: float("nan")}, r"1 of 100 are NaN or infinite; leave these networks out"),
         (100, dict.fromkeys(range(100), 5.0), r"all 100 are 5, expected values that differ"),
