@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
     from mhmodels.search.errors import CostModelError, SearchError, SpaceError
     from mhmodels.search.methods.controller import Controller, ControllerSettings
-    from mhmodels.search.methods.strategies import Evolution, NonDominated, Random, Reinforce
+    from mhmodels.search.methods.strategies import Evolution, FrontEvolution, NonDominated, Random, Reinforce
     from mhmodels.search.objective.evaluators import Evaluator
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
@@ -108,6 +108,7 @@ _MODULE_OF = {
     "Evolution": "methods.strategies",
     "Fit": "cost_model.fitting",
     "FitOptions": "cost_model.fitting",
+    "FrontEvolution": "methods.strategies",
     "FrontLatencies": "run.front.judging",
     "Latencies": "cost_model.latencies.dataset",
     "LatencyOrigin": "cost_model.latencies.origin",
@@ -180,6 +181,7 @@ __all__ = [
     "Evolution",
     "Fit",
     "FitOptions",
+    "FrontEvolution",
     "FrontLatencies",
     "Latencies",
     "LatencyOrigin",

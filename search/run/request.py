@@ -84,7 +84,7 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
 
     Attributes:
         space: Name of a search space, for example `multi_hardware`; see `mhmodels.search.space.catalogue.space_makers`.
-        method: Search method with its settings: `Reinforce`, `Evolution`, `NonDominated` or `Random`.
+        method: Search method with its settings: `Reinforce`, `Evolution`, `NonDominated`, `FrontEvolution` or `Random`.
         evaluator: Source of accuracies: `FILE.npz[:COLUMN]` or `FILE.csv`, a published table; `FILE.jsonl`, lines of encoding
             and accuracy that a predictor is trained on; `MODULE:FUNCTION`, which is called with the space and encodings
             (n, decisions) and returns fractions (n,). Empty if another source is given.
