@@ -32,8 +32,8 @@ class UnitMutation:
         >>> space = get_space("ofa_mobilenet_v3")
         >>> parent = space.draw(1, np.random.default_rng(0))[0]
         >>> child = UnitMutation(space, [0.0, 1.0, 0.0]).child(parent, np.random.default_rng(0))
-        >>> np.flatnonzero(child != parent).tolist()  # layers 1 to 4 of the second unit
-        [4]
+        >>> np.flatnonzero(child != parent).tolist()  # columns 4 to 7 are the second unit
+        [7]
     """
 
     def __init__(self, space: SearchSpace, probabilities: Sequence[float]) -> None:
