@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
     from mhmodels.search.profiling.block_profile import (
+        BlockDifference,
         BlockMean,
         BlockProfile,
         DecisionEffect,
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
     )
     from mhmodels.search.profiling.conditional import conditional_profile
     from mhmodels.search.profiling.regression import profile
+    from mhmodels.search.reduction.reduction import ChoiceCost, DepthCap, Reduction, RemovedBlock
+    from mhmodels.search.reduction.rule import reduce_space
     from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
     from mhmodels.search.run.front.measuring import measure_front
     from mhmodels.search.run.pareto import pareto_front
@@ -77,6 +80,12 @@ if TYPE_CHECKING:
     from mhmodels.search.supernet.presets import load_preset
 
 _MODULE_OF = {
+    "BlockDifference": "profiling.block_profile",
+    "ChoiceCost": "reduction.reduction",
+    "DepthCap": "reduction.reduction",
+    "Reduction": "reduction.reduction",
+    "RemovedBlock": "reduction.reduction",
+    "reduce_space": "reduction.rule",
     "BlockMean": "profiling.block_profile",
     "BlockProfile": "profiling.block_profile",
     "DecisionEffect": "profiling.block_profile",
@@ -163,9 +172,11 @@ __all__ = [
     "AdaptStep",
     "Adapted",
     "ArchitectureSpace",
+    "BlockDifference",
     "BlockGroup",
     "BlockMean",
     "BlockProfile",
+    "ChoiceCost",
     "CollectProgress",
     "CollectReport",
     "CollectSettings",
@@ -174,6 +185,7 @@ __all__ = [
     "CostModel",
     "CostModelError",
     "DecisionEffect",
+    "DepthCap",
     "DepthEffect",
     "DevicePair",
     "Effect",
@@ -197,7 +209,9 @@ __all__ = [
     "Predictor",
     "PreparedSources",
     "Random",
+    "Reduction",
     "Reinforce",
+    "RemovedBlock",
     "RequestError",
     "Reward",
     "Sample",
@@ -230,6 +244,7 @@ __all__ = [
     "propose",
     "read_latencies",
     "read_samples",
+    "reduce_space",
     "restrict",
     "run_search",
     "sample",

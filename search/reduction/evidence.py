@@ -1,0 +1,106 @@
+"""What profiles tell about choosing one block instead of another: differences of one metric, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from mhmodels.search.profiling.block_profile import BlockProfile, Effect
+
+Key = TypeVar("Key")
+
+
+class Estimate(NamedTuple):
+    """A difference with its interval, which is symmetric.
+
+    Attributes:
+        mean: The difference.
+        half: Half of the width of its interval.
+    """
+
+    mean: float
+    half: float
+
+    @property
+    def low(self) -> float:
+        """Lower limit."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper limit."""
+        return self.mean + self.half
+
+    def scaled(self, factor: float) -> Estimate:
+        """The difference times a number."""
+        return Estimate(self.mean * factor, self.half * abs(factor))
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference to an estimate with independent errors."""
+        return Estimate(self.mean - other.mean, math.hypot(self.half, other.half))
+
+
+class Evidence(NamedTuple):
+    """Differences of one metric.
+
+    Attributes:
+        differences: By (stage, block, other), what `block` changes against `other`; each pair in both orders.
+        depth: By (unit, layer), what the presence of a last layer changes.
+    """
+
+    differences: Mapping[tuple[int, str, str], Estimate]
+    depth: Mapping[tuple[int, int], Estimate]
+
+    def offset(self, stage: int, block: str, blocks: Sequence[str]) -> float | None:
+        """Mean difference between a block and several; None where none of the pairs is known.
+
+        Args:
+            stage: Number of the stage; 0 for the whole network.
+            block: The block.
+            blocks: The blocks to compare with; the block itself counts as 0.
+        """
+        found = [self.differences.get((stage, block, other)) for other in blocks]
+        known = [one.mean for one in found if one is not None]
+        return sum(known) / (len(known) + 1) if known else None
+
+
+def evidence_of(profile: BlockProfile, factor: float = 1.0) -> Evidence:
+    """Reads the differences of a profile.
+
+    Args:
+        profile: Profile with `differences`.
+        factor: Number that all differences are multiplied with.
+    """
+    differences = {}
+    for pair in profile.differences:
+        known = _estimate(pair)
+        if known is not None:
+            differences[pair.stage, pair.block, pair.other] = known.scaled(factor)
+            differences[pair.stage, pair.other, pair.block] = known.scaled(-factor)
+    depth = {(one.unit, one.layer): _estimate(one) for one in profile.depth}
+    return Evidence(differences, {place: one.scaled(factor) for place, one in depth.items() if one is not None})
+
+
+def average(each: Sequence[Evidence]) -> Evidence:
+    """Means over several hardware of what all of them know; their errors are independent.
+
+    Args:
+        each: Evidence of each hardware, as shares of the latency of its mean network.
+    """
+    return Evidence(_mean([one.differences for one in each]), _mean([one.depth for one in each]))
+
+
+def _mean(tables: Sequence[Mapping[Key, Estimate]]) -> dict[Key, Estimate]:
+    count = len(tables)
+    return {
+        key: Estimate(sum(one[key].mean for one in tables) / count, math.hypot(*(one[key].half for one in tables)) / count)
+        for key in tables[0]
+        if all(key in one for one in tables)
+    }
+
+
+def _estimate(effect: Effect) -> Estimate | None:
+    if effect.mean is None or effect.low is None or effect.high is None:
+        return None
+    return Estimate(effect.mean, (effect.high - effect.low) / 2)

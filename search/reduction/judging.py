@@ -1,0 +1,156 @@
+"""The test of a reduction: whether the latency of a block or a layer is clear, and its accuracy clearly too little for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mhmodels.search.profiling.block_profile import Effect
+from mhmodels.search.reduction.blocks import FEWEST, SpaceBlocks
+from mhmodels.search.reduction.evidence import Estimate, Evidence
+from mhmodels.search.reduction.reduction import ChoiceCost, DepthCap, RemovedBlock
+
+
+class _Verdict(NamedTuple):
+    """A choice that does not pay.
+
+    Attributes:
+        by: The block that replaces it; empty for a layer.
+        cost: Latency on each hardware.
+        accuracy: Accuracy of the choice.
+        margin: Accuracy above what the latency is worth, below 0; largest over the hardware.
+    """
+
+    by: str
+    cost: tuple[ChoiceCost, ...]
+    accuracy: Effect
+    margin: float
+
+
+class _Limits(NamedTuple):
+    rate: float
+    least_share: float
+
+
+class Judge:
+    """Tests choices against the exchange rates of the front."""
+
+    def __init__(self, shares: Mapping[str, Evidence], gains: Evidence, exchange: Mapping[str, float]) -> None:
+        """Keeps the evidence.
+
+        Args:
+            shares: By hardware, latencies as shares of that of the mean network.
+            gains: Accuracies.
+            exchange: Exchange rates by hardware.
+        """
+        self._shares, self._gains, self._exchange = shares, gains, exchange
+
+    def blocks(self, blocks: SpaceBlocks, rate: float, least_share: float) -> tuple[tuple[RemovedBlock, ...], tuple[str, ...]]:
+        """Finds the blocks that do not pay.
+
+        Args:
+            blocks: Blocks of the space.
+            rate: Share of the exchange rate below which accuracy is too dear.
+            least_share: Smallest difference of latency that counts.
+
+        Returns:
+            Removed blocks by unit, and remarks on those that stay so that every layer has a choice.
+        """
+        removed, kept = list[RemovedBlock](), list[str]()
+        for unit, words in blocks.words.items():
+            verdicts = self._needless(unit, words, _Limits(rate, least_share))
+            while blocks.leaves_too_few(unit, verdicts):
+                block = max(verdicts, key=lambda word: verdicts[word].margin)
+                kept.append(
+                    f"{_unit(unit)}: {block} stays, although {verdicts[block].by} is faster and its accuracy too dear: "
+                    f"{FEWEST} blocks must remain"
+                )
+                del verdicts[block]
+            removed += [
+                RemovedBlock(
+                    unit=unit, block=block, by=one.by, decisions=blocks.decisions_with(unit, block), cost=one.cost,
+                    accuracy=one.accuracy,
+                )
+                for block, one in verdicts.items()
+            ]  # fmt: skip
+        return tuple(removed), tuple(kept)
+
+    def caps(self, blocks: SpaceBlocks, rate: float, least_share: float) -> tuple[tuple[DepthCap, ...], tuple[str, ...]]:
+        """Finds the last layers that do not pay.
+
+        Args:
+            blocks: Blocks of the space.
+            rate: Share of the exchange rate below which accuracy is too dear.
+            least_share: Smallest difference of latency that counts.
+
+        Returns:
+            Removed layers by unit, and remarks on those that stay so that every unit has two depths.
+        """
+        caps, kept = list[DepthCap](), list[str]()
+        for layers in blocks.optional_layers():
+            for place, layer in enumerate(layers):
+                where = (layer.unit, layer.layer)
+                costs = {name: one.depth.get(where) for name, one in self._shares.items()}
+                verdict = self._verdict(costs, self._gains.depth.get(where), _Limits(rate, least_share))
+                if verdict is None:
+                    break
+                if len(layers) - place < FEWEST:
+                    kept.append(
+                        f"{_unit(layer.unit)}: layer {layer.layer} stays, although it is too dear: {FEWEST} depths must remain"
+                    )
+                    break
+                caps.append(
+                    DepthCap(
+                        unit=layer.unit, layers=layer.layer - 1, decision=blocks.decision(layer), cost=verdict.cost,
+                        accuracy=verdict.accuracy,
+                    )
+                )  # fmt: skip
+        return tuple(caps), tuple(kept)
+
+    def _needless(self, unit: int, words: Sequence[str], limits: _Limits) -> dict[str, _Verdict]:
+        """Blocks that a faster one replaces. The fastest come first, so that what replaces a block stays itself."""
+        verdicts = dict[str, _Verdict]()
+        survivors = list[str]()
+        for block in self._fastest_first(unit, words):
+            found = [verdict for other in survivors if (verdict := self._against(unit, block, other, limits)) is not None]
+            if found:
+                verdicts[block] = min(found, key=lambda verdict: verdict.margin)
+            else:
+                survivors.append(block)
+        return verdicts
+
+    def _fastest_first(self, unit: int, words: Sequence[str]) -> list[str]:
+        """Blocks that the profiles know, by their latency on all hardware together."""
+        totals = dict[str, float]()
+        for block in words:
+            known = [share for one in self._shares.values() if (share := one.offset(unit, block, words)) is not None]
+            if known:
+                totals[block] = sum(known)
+        return sorted(totals, key=lambda block: totals[block])
+
+    def _against(self, unit: int, block: str, other: str, limits: _Limits) -> _Verdict | None:
+        pair = (unit, block, other)
+        costs = {name: one.differences.get(pair) for name, one in self._shares.items()}
+        return self._verdict(costs, self._gains.differences.get(pair), limits, other)
+
+    def _verdict(
+        self, costs: Mapping[str, Estimate | None], gain: Estimate | None, limits: _Limits, by: str = ""
+    ) -> _Verdict | None:
+        """The verdict on a choice that fails the test on all hardware; None if it pays somewhere, or is unknown."""
+        told, margins = list[ChoiceCost](), list[float]()
+        for name, cost in costs.items():
+            if gain is None or cost is None or cost.low <= 0 or cost.mean < limits.least_share:
+                return None
+            above = gain.minus(cost.scaled(limits.rate * self._exchange[name]))
+            if above.high >= 0:
+                return None
+            worth = cost.mean * self._exchange[name]
+            told.append(ChoiceCost(hardware=name, mean=cost.mean, low=cost.low, high=cost.high, worth=worth))
+            margins.append(above.mean)
+        if gain is None:
+            return None
+        return _Verdict(by, tuple(told), Effect(mean=gain.mean, low=gain.low, high=gain.high), max(margins))
+
+
+def _unit(number: int) -> str:
+    return f"unit {number}" if number else "all units"
