@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from mhmodels.search.profiling.differences import WHOLE_NETWORK
 from mhmodels.search.profiling.layout import UnitLayer, layout_of
+from mhmodels.search.reduction.evidence import StageBlocks
 from mhmodels.search.reduction.reduction import Scope
 from mhmodels.search.space.search_space import SearchSpace
 
@@ -49,6 +50,25 @@ class SpaceBlocks:
             if len(offered) >= FEWEST > sum(block not in removed for block in offered):
                 return True
         return False
+
+    def stages(self, removed: Collection[tuple[int, str]]) -> list[StageBlocks]:
+        """Blocks of the stages that lose some, with the mean number of layers of the stage at uniform depths.
+
+        Args:
+            removed: Units and blocks, as in `without`.
+        """
+        layers: dict[int, list[UnitLayer]] = {}
+        for layer in self._layout.layers if self._layout.by_depth else ():
+            if self._offered(layer):
+                layers.setdefault(layer.stage, []).append(layer)
+        found = list[StageBlocks]()
+        for stage, own in layers.items():
+            every = tuple(dict.fromkeys(block for layer in own for block in self._offered(layer).values()))
+            left = tuple(block for block in every if not {(stage, block), (WHOLE_NETWORK, block)} & set(removed))
+            optional = sum(layer.skip in self._allowed(layer) for layer in own)
+            if left and left != every:
+                found.append(StageBlocks(stage, every, left, len(own) - optional / 2))
+        return found
 
     def optional_layers(self) -> Iterator[list[UnitLayer]]:
         """Yields the layers of each unit with a depth that can be absent, the last one first."""

@@ -36,9 +36,29 @@ class Estimate(NamedTuple):
         """The difference times a number."""
         return Estimate(self.mean * factor, self.half * abs(factor))
 
+    def plus(self, other: Estimate) -> Estimate:
+        """The sum with an estimate with independent errors."""
+        return Estimate(self.mean + other.mean, math.hypot(self.half, other.half))
+
     def minus(self, other: Estimate) -> Estimate:
         """The difference to an estimate with independent errors."""
         return Estimate(self.mean - other.mean, math.hypot(self.half, other.half))
+
+
+class StageBlocks(NamedTuple):
+    """Blocks of a stage before and after a reduction.
+
+    Attributes:
+        stage: Number of the stage.
+        every: All its blocks.
+        left: Its blocks that are left.
+        layers: Mean number of layers of the stage, which differences between its blocks are the sum of.
+    """
+
+    stage: int
+    every: tuple[str, ...]
+    left: tuple[str, ...]
+    layers: float
 
 
 class Evidence(NamedTuple):
@@ -63,6 +83,34 @@ class Evidence(NamedTuple):
         found = [self.differences.get((stage, block, other)) for other in blocks]
         known = [one.mean for one in found if one is not None]
         return sum(known) / (len(known) + 1) if known else None
+
+    def with_blocks(self, stages: Sequence[StageBlocks]) -> Evidence:
+        """The same with layers that have the blocks that are left, instead of the mean of all.
+
+        A removed block that is slow makes every layer look slow, also those that never have it again.
+
+        Args:
+            stages: Stages that lose blocks, and are units with a depth.
+        """
+        depth = dict(self.depth)
+        for stage in stages:
+            change = self._change(stage)
+            for unit, layer in self.depth if change is not None else ():
+                if unit == stage.stage and change is not None:
+                    depth[unit, layer] = self.depth[unit, layer].plus(change)
+        return Evidence(self.differences, depth)
+
+    def _change(self, stage: StageBlocks) -> Estimate | None:
+        """What a layer changes by having one of the blocks that are left instead of one of all, on average over the stage."""
+        pairs = [
+            self.differences.get((stage.stage, block, other)) for block in stage.left for other in stage.every if other != block
+        ]
+        known = [one for one in pairs if one is not None]
+        if not known or len(known) < len(pairs):
+            return None
+        each = 1 / (len(stage.left) * len(stage.every) * stage.layers)
+        # Errors of differences to one block have much in common: the halves add up as if they were the same.
+        return Estimate(sum(one.mean for one in known) * each, sum(one.half for one in known) * each)
 
 
 def evidence_of(profile: BlockProfile, factor: float = 1.0) -> Evidence:

@@ -90,8 +90,11 @@ def reduce_space(
     exchange = {name: exchange_rate(one, gains, blocks.words, least_share) for name, one in shares.items()}
     judge = Judge(shares, gains, exchange)
     removed, kept_blocks = judge.blocks(blocks, rate, least_share * blocks.units_at_once)
+    gone = [(one.unit, one.block) for one in removed]
+    stages = blocks.stages(gone)
+    judge = Judge({name: one.with_blocks(stages) for name, one in shares.items()}, gains.with_blocks(stages), exchange)
     caps, kept_layers = judge.caps(blocks, depth_rate, least_share)
-    allowed = blocks.without([(one.unit, one.block) for one in removed], [one.decision for one in caps])
+    allowed = blocks.without(gone, [one.decision for one in caps])
     restricted = space.restricted(list(allowed.values()))
     return Reduction(
         space=space.name,
