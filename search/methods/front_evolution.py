@@ -21,7 +21,13 @@ _TRIES = 200
 
 
 def front_evolution(
-    space: SearchSpace, seed: int, evaluations: int, population: int, children: int, probabilities: Sequence[float]
+    space: SearchSpace,
+    seed: int,
+    evaluations: int,
+    population: int,
+    children: int,
+    probabilities: Sequence[float],
+    start: Encodings | None = None,
 ) -> Generator[Encodings, Floats | None, None]:
     """Mutates random members of the current Pareto front; the next front is that of the old one and the children.
 
@@ -29,18 +35,20 @@ def front_evolution(
         space: Space to search.
         seed: Random seed.
         evaluations: Number of networks to yield.
-        population: Number of random networks to begin with.
+        population: Number of networks to begin with: those of `start`, and random ones.
         children: Number of networks of a generation.
         probabilities: Probability that a unit changes, in the order of the units; see `UnitMutation`.
+        start: (n, decisions), networks to begin with, all of which are yielded; None for random ones only.
 
     Yields:
         Encodings (n, decisions), canonical; expects values (n, goals).
     """
     rng = np.random.default_rng(seed)
     mutation = UnitMutation(space, probabilities)
-    seen: set[bytes] = set()
+    rows = np.empty((0, len(space.decisions)), np.int16) if start is None else _each_once(space.canonical(start))[:evaluations]
+    seen = {row.tobytes() for row in rows}
     left = evaluations
-    rows = _new(space, lambda: space.draw(1, rng)[0], min(population, left), seen)
+    rows = np.concatenate([rows, _new(space, lambda: space.draw(1, rng)[0], min(population, left) - len(rows), seen)])
     front, values = rows[:0], None
     while len(rows):
         told = np.asarray((yield rows), np.float64)
@@ -49,6 +57,12 @@ def front_evolution(
         kept = non_dominated(-values)
         front, values = front[kept], values[kept]
         rows = _new(space, partial(_child, mutation, front, rng), min(children, left), seen)
+
+
+def _each_once(rows: Encodings) -> Encodings:
+    """Each row once, in order."""
+    first: Encodings = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
+    return first
 
 
 def _child(mutation: UnitMutation, front: Encodings, rng: np.random.Generator) -> Encodings:

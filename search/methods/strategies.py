@@ -200,11 +200,13 @@ class FrontEvolution(_Method, frozen=True, kw_only=True, tag="front-evolution"):
     Attributes:
         evaluations: Number of different networks to evaluate, at least 1. The default is that of the paper: 100 random networks,
             then 10 generations.
-        population: Number of random networks to begin with, at least 1.
+        population: Number of networks to begin with, at least 1: those of `start`, and random ones.
         children: Number of networks of a generation, at least 1.
         probabilities: Probability that a unit changes, from 0 to 1, in the order of the units; the last one holds for all further
             units, and is above 0. A unit is a stage; every decision outside stages is a unit after them. For the paper's NPU:
             `(0.25, 0.25, 0.25, 0.5)`.
+        start: Encodings to begin with, each a tuple of choices, such as the networks of a profile that are members of the reduced
+            space. They are evaluated as all others, so that an evaluator that knows them saves their cost.
         each: As in `NonDominated`.
 
     Example:
@@ -217,6 +219,7 @@ class FrontEvolution(_Method, frozen=True, kw_only=True, tag="front-evolution"):
     population: int = 100
     children: int = 200
     probabilities: tuple[float, ...] = (0.5,)
+    start: tuple[tuple[int, ...], ...] = ()
     each: bool = True
 
     def __post_init__(self) -> None:
@@ -235,7 +238,10 @@ class FrontEvolution(_Method, frozen=True, kw_only=True, tag="front-evolution"):
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
         """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
-        search = front_evolution(objective.space, seed, self.evaluations, self.population, self.children, self.probabilities)
+        start = objective.space.check(self.start) if self.start else None
+        search = front_evolution(
+            objective.space, seed, self.evaluations, self.population, self.children, self.probabilities, start
+        )
         return (yield from _front_run(objective, search, self.each, "front-evolution"))
 
 

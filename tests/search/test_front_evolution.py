@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mhmodels.cli.main import cli
 from mhmodels.search import get_space
-from mhmodels.search.errors import SearchError
+from mhmodels.search.errors import SearchError, SpaceError
 from mhmodels.search.methods.dominance import non_dominated
 from mhmodels.search.methods.strategies import FrontEvolution, Method, Random
 from mhmodels.search.methods.unit_mutation import UnitMutation
@@ -117,6 +117,18 @@ def test_the_front_is_better_than_that_of_random_search() -> None:
     gains = [found - random for found, random in pairs]
     assert min(gains) > 0
     assert np.mean(gains) > 1.5
+
+
+def test_a_start_is_evaluated_first_and_its_children_are_searched() -> None:
+    objective = toys.objective()
+    start = ((toys.BEST,) * 5, (0,) * 5)
+    log = search(
+        objective, toys.Share(), FrontEvolution(evaluations=40, population=2, children=4, start=start, each=False), 0
+    ).log
+    np.testing.assert_array_equal(log.encodings[:2], start)
+    assert (log.encodings[2:6] != np.array(start)[:, None]).any(axis=2).all()  # children, none of them a parent
+    with pytest.raises(SpaceError, match="decision 'a' is 7"):
+        search(objective, toys.Share(), FrontEvolution(start=((7, 0, 0, 0, 0),)), 0)
 
 
 @pytest.mark.parametrize("probabilities", [(), (0.5, 0.0), (1.5,), (float("nan"),)])

@@ -39,6 +39,7 @@ METHODS: dict[str, Method] = {
     "nsga2": NonDominated(evaluations=150, population=20),
     "nsga2, norm": NonDominated(evaluations=150, population=20, each=False),
     "front evolution": FrontEvolution(evaluations=150, population=10, children=20, each=False),
+    "front evolution, start": FrontEvolution(evaluations=150, population=10, children=20, start=((0,) * 5, (3,) * 5, (0,) * 5)),
     "reinforce": Reinforce(controller=CONTROLLER, replicas=3, refinement=30, population=10, tournament=5),
 }
 
