@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_both_searches_pay_for_equally_many_evaluations(npu: Any, method: str, m
     observed = npu.observed
     counting = npu._replace(observed=lambda rows, rng: asked.append(len(rows)) or observed(rows, rng))
     part = counting.space.restricted([[choice for choice in each if choice % 3 != 2] for each in npu.space.allowed[:-1]] + [[24]])
-    monkeypatch.setattr(BENCHMARKS, "reduced", lambda *_: type("Rule", (), {"restrict": lambda self, space: part})())
+    monkeypatch.setattr(BENCHMARKS, "reduced", lambda *_: SimpleNamespace(restrict=lambda _: part))
     scores = BENCHMARKS.compare(counting, method, 120, 40, [0])
     assert all(len(values) == 1 for values in scores.values())
     if method != "reinforce":  # the controller asks for some networks again, which cost nothing
