@@ -87,9 +87,10 @@ def reduce_space(
         shares = {AVERAGE: average(list(shares.values()))}
     gains = evidence_of(accuracy)
     blocks = SpaceBlocks(space, per)
-    exchange = {name: exchange_rate(one, gains, blocks.words, least_share) for name, one in shares.items()}
+    least_block = least_share * blocks.units_at_once
+    exchange = {name: exchange_rate(one, gains, blocks.words, least_block, least_share) for name, one in shares.items()}
     judge = Judge(shares, gains, exchange)
-    removed, kept_blocks = judge.blocks(blocks, rate, least_share * blocks.units_at_once)
+    removed, kept_blocks = judge.blocks(blocks, rate, least_block)
     caps, kept_layers = judge.caps(blocks, depth_rate, least_share)
     allowed = blocks.without([(one.unit, one.block) for one in removed], [one.decision for one in caps])
     restricted = space.restricted(list(allowed.values()))
