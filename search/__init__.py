@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from mhmodels.search.profiling.conditional import conditional_profile
     from mhmodels.search.profiling.regression import profile
+    from mhmodels.search.reduction.published_accuracy import published_accuracy
     from mhmodels.search.reduction.reduction import ChoiceCost, DepthCap, Reduction, RemovedBlock
     from mhmodels.search.reduction.rule import reduce_space
     from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from mhmodels.search.run.search import SearchResult, run_search
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
+    from mhmodels.search.space.loading import load_space
     from mhmodels.search.space.piece_table import BlockGroup, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
@@ -85,6 +87,7 @@ _MODULE_OF = {
     "DepthCap": "reduction.reduction",
     "Reduction": "reduction.reduction",
     "RemovedBlock": "reduction.reduction",
+    "published_accuracy": "reduction.published_accuracy",
     "reduce_space": "reduction.rule",
     "BlockMean": "profiling.block_profile",
     "BlockProfile": "profiling.block_profile",
@@ -149,6 +152,7 @@ _MODULE_OF = {
     "judge_front": "run.front.judging",
     "list_spaces": "space.catalogue",
     "load_cost_model": "cost_model.model",
+    "load_space": "space.loading",
     "load_preset": "supernet.presets",
     "measure_front": "run.front.measuring",
     "monotonicity": "adaptation.monotonicity",
@@ -234,6 +238,7 @@ __all__ = [
     "list_spaces",
     "load_cost_model",
     "load_preset",
+    "load_space",
     "measure_front",
     "monotonicity",
     "monotonicity_matrix",
@@ -242,6 +247,7 @@ __all__ = [
     "prepare_sources",
     "profile",
     "propose",
+    "published_accuracy",
     "read_latencies",
     "read_samples",
     "reduce_space",

@@ -10,56 +10,74 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mhmodels.search.reduction.evidence import Evidence
+from mhmodels.search.reduction.evidence import Estimate, Evidence
+
+_ROUNDING = 1e-12
 
 
 class _Step(NamedTuple):
+    """A step of the front.
+
+    Attributes:
+        cost: Latency, as a share of the mean network's.
+        gain: Accuracy.
+    """
+
+    cost: Estimate
+    gain: float
+
+
+class _Point(NamedTuple):
+    block: str
     cost: float
     gain: float
 
 
-def exchange_rate(latency: Evidence, accuracy: Evidence, blocks: Mapping[int, Sequence[str]], least_share: float) -> float:
+def exchange_rate(
+    latency: Evidence, accuracy: Evidence, blocks: Mapping[int, Sequence[str]], least_block: float, least_layer: float
+) -> float:
     """Accuracy for the latency of one whole mean network, at the exchange rate of the front; 0 where no step has a price.
 
     Args:
         latency: Differences as shares of the latency of the mean network.
         accuracy: Differences of accuracy.
         blocks: Blocks by stage.
-        least_share: Steps that cost less are free: they say nothing about the price of accuracy.
+        least_block, least_layer: Smallest cost of a block and of a layer. Steps that cost less, or not clearly anything, are
+            free: they say nothing about the price of accuracy.
     """
-    steps = [step for stage, words in blocks.items() for step in _block_steps(stage, words, latency, accuracy)]
-    steps += [_Step(latency.depth[place].mean, gain.mean) for place, gain in accuracy.depth.items() if place in latency.depth]
-    priced = sorted(
-        (step for step in steps if step.cost >= least_share and step.gain > 0), key=lambda step: -step.gain / step.cost
-    )
+    steps = [
+        step
+        for stage, words in blocks.items()
+        for step in _block_steps(stage, words, latency, accuracy)
+        if step.cost.mean >= least_block
+    ]
+    layers = [_Step(latency.depth[place], gain.mean) for place, gain in accuracy.depth.items() if place in latency.depth]
+    steps += [step for step in layers if step.cost.mean >= least_layer]
+    priced = [step for step in steps if step.cost.low > 0 and step.gain > 0]
+    priced.sort(key=lambda step: -step.gain / step.cost.mean)
     left = sum(step.gain for step in priced) / 2
     for step in priced:
         left -= step.gain
         if left <= 0:
-            return step.gain / step.cost
+            return step.gain / step.cost.mean
     return 0.0
 
 
 def _block_steps(stage: int, blocks: Sequence[str], latency: Evidence, accuracy: Evidence) -> Iterator[_Step]:
     """Steps between the blocks of a stage on the upper left hull of accuracy against latency, from the fastest block on."""
-    points = []
+    points = list[_Point]()
     for block in blocks:
         cost, gain = (metric.offset(stage, block, blocks) for metric in (latency, accuracy))
         if cost is not None and gain is not None:
-            points.append(_Step(cost, gain))
+            points.append(_Point(block, cost, gain))
     here = min(points, key=lambda point: (point.cost, -point.gain), default=None)
     while here is not None:
-        step = _steepest(here, points)
-        if step is None:
-            return
-        yield step
-        here = _Step(here.cost + step.cost, here.gain + step.gain)
+        following = _steepest(here, points)
+        if following is not None and (cost := latency.differences.get((stage, following.block, here.block))) is not None:
+            yield _Step(cost, following.gain - here.gain)
+        here = following
 
 
-def _steepest(here: _Step, points: Iterable[_Step]) -> _Step | None:
-    ahead = [
-        _Step(point.cost - here.cost, point.gain - here.gain)
-        for point in points
-        if point.cost - here.cost > 1e-12 and point.gain - here.gain > 1e-12
-    ]
-    return max(ahead, key=lambda step: (step.gain / step.cost, step.cost), default=None)
+def _steepest(here: _Point, points: Iterable[_Point]) -> _Point | None:
+    ahead = [point for point in points if point.cost - here.cost > _ROUNDING and point.gain - here.gain > _ROUNDING]
+    return max(ahead, key=lambda point: ((point.gain - here.gain) / (point.cost - here.cost), point.cost), default=None)

@@ -87,9 +87,10 @@ def reduce_space(
         shares = {AVERAGE: average(list(shares.values()))}
     gains = evidence_of(accuracy)
     blocks = SpaceBlocks(space, per)
-    exchange = {name: exchange_rate(one, gains, blocks.words, least_share) for name, one in shares.items()}
+    least_block = least_share * blocks.units_at_once
+    exchange = {name: exchange_rate(one, gains, blocks.words, least_block, least_share) for name, one in shares.items()}
     judge = Judge(shares, gains, exchange)
-    removed, kept_blocks = judge.blocks(blocks, rate, least_share * blocks.units_at_once)
+    removed, kept_blocks = judge.blocks(blocks, rate, least_block)
     gone = [(one.unit, one.block) for one in removed]
     stages = blocks.stages(gone)
     judge = Judge({name: one.with_blocks(stages) for name, one in shares.items()}, gains.with_blocks(stages), exchange)

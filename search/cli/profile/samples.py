@@ -74,22 +74,31 @@ def read(
             raise click.UsageError(
                 f"--metric {metric} is a column of a table, expected one --data FILE; found {len(devices.data)}"
             )
-        return {metric: _column(devices.data[0], view, metric)}
+        return {metric: column(devices.data[0], view, metric)}
     if devices.data:
         raise click.UsageError(f"--metric {metric} is computed for networks that are sampled, expected no --data")
     return {metric: _computed(space, metric, count, seed)}
 
 
-def profiled(space: SearchSpace, found: Mapping[str, MetricSample], confidence: float) -> dict[str, BlockProfile]:
+def profiled(
+    space: SearchSpace,
+    found: Mapping[str, MetricSample],
+    confidence: float,
+    *,
+    differences: bool = False,
+    all_of: bool = False,
+) -> dict[str, BlockProfile]:
     """Profiles each hardware. One of several that cannot be profiled is left out with a note.
 
     Args:
         space: Space of the networks.
         found: Networks by name of the hardware.
         confidence: Confidence of the intervals.
+        differences: Whether to estimate the differences between blocks too.
+        all_of: Whether none may be left out.
 
     Raises:
-        CostModelError: No hardware can be profiled.
+        CostModelError: No hardware can be profiled, or one that may not be left out.
     """
     from mhmodels.search.errors import CostModelError
     from mhmodels.search.profiling.regression import profile
@@ -97,9 +106,11 @@ def profiled(space: SearchSpace, found: Mapping[str, MetricSample], confidence: 
     result = {}
     for name, one in found.items():
         try:
-            result[name] = profile(space, one.encodings, one.values, confidence=confidence, robust=one.is_measured)
+            result[name] = profile(
+                space, one.encodings, one.values, confidence=confidence, robust=one.is_measured, differences=differences
+            )
         except CostModelError as error:
-            if len(found) == 1:
+            if len(found) == 1 or all_of:
                 raise type(error)(f"{name}: {error}") from error
             note(f"{name} is left out: {error}")
             continue
@@ -145,7 +156,18 @@ def _latencies(space: SearchSpace, devices: DeviceOptions, where: Mapping[str, s
     return {name: MetricSample(one.encodings, one.ms) for name, one in found.items()}
 
 
-def _column(path: Path, space: SearchSpace, metric: str) -> MetricSample:
+def column(path: Path, space: SearchSpace, metric: str) -> MetricSample:
+    """Reads a column of a table. Rows without a value, and networks outside of a reduced space, are left out with a note.
+
+    Args:
+        path: Table with the columns `encoding` and `metric`.
+        space: Space of the networks, as its profile has it.
+        metric: Name of the column.
+
+    Raises:
+        FileFormatError: The file is no such table.
+        MhmodelsError: A row is wrong, or none is left.
+    """
     import numpy as np
 
     from mhmodels.formats.json_files import read_bytes
@@ -158,7 +180,7 @@ def _column(path: Path, space: SearchSpace, metric: str) -> MetricSample:
     lacking = [name for name in ("encoding", metric) if name not in header]
     if lacking:
         raise FileFormatError(f"{path}: columns are {header}, expected '{lacking[0]}' (and {', '.join(('encoding', metric))})")
-    encodings, values, empty = [], [], 0
+    encodings, values, empty, whole = [], [], 0, space.unrestricted()
     for number, row in rows:
         line = f"{path}: line {number}"
         text = row[metric]
@@ -169,12 +191,16 @@ def _column(path: Path, space: SearchSpace, metric: str) -> MetricSample:
             values.append(decimal(text))
         except ValueError:
             raise CostModelError(f"{line}: field '{metric}' is {text[:40]!r}, expected a finite decimal number") from None
-        encodings.append(encoding_of({"encoding": row["encoding"], "schema": row.get("schema")}, space, line))
+        encodings.append(encoding_of({"encoding": row["encoding"], "schema": row.get("schema")}, whole, line))
     if empty:
         note(f"{empty} of {len(rows)} rows have no '{metric}' and are left out")
     if not values:
         raise CostModelError(f"{path}: none of {len(rows)} rows has a '{metric}'")
-    return MetricSample(np.array(encodings), np.array(values))
+    known = space.canonical(np.array(encodings))
+    inside = space.members(known)
+    if not inside.all():
+        note(f"{len(inside) - int(inside.sum())} of {len(inside)} networks are outside of the reduced space and are left out")
+    return MetricSample(known[inside], np.array(values)[inside])
 
 
 def _computed(space: SearchSpace, metric: str, count: int, seed: int) -> MetricSample:
