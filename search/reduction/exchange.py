@@ -33,33 +33,51 @@ class _Point(NamedTuple):
     gain: float
 
 
-def exchange_rate(
+class ExchangeRates(NamedTuple):
+    """Accuracy for the latency of one whole mean network; 0 where no step has a price.
+
+    Attributes:
+        blocks: Rate of steps between blocks. Blocks are compared with these only: where all layers are there already, better
+            steps to more layers are no alternative.
+        all: Rate of all steps with a clear price, between blocks and to more layers.
+    """
+
+    blocks: float
+    all: float
+
+
+def exchange_rates(
     latency: Evidence, accuracy: Evidence, blocks: Mapping[int, Sequence[str]], least_block: float, least_layer: float
-) -> float:
-    """Accuracy for the latency of one whole mean network, at the exchange rate of the front; 0 where no step has a price.
+) -> ExchangeRates:
+    """Exchange rates of a space on a hardware.
 
     Args:
         latency: Differences as shares of the latency of the mean network.
         accuracy: Differences of accuracy.
         blocks: Blocks by stage.
-        least_block, least_layer: Smallest cost of a block and of a layer. Steps that cost less, or not clearly anything, are
-            free: they say nothing about the price of accuracy.
+        least_block, least_layer: Smallest cost of a block and of a layer that counts.
     """
-    steps = [
-        step
-        for stage, words in blocks.items()
-        for step in _block_steps(stage, words, latency, accuracy)
-        if step.cost.mean >= least_block
-    ]
+    between = [step for stage, words in blocks.items() for step in _block_steps(stage, words, latency, accuracy)]
     layers = [_Step(latency.depth[place], gain.mean) for place, gain in accuracy.depth.items() if place in latency.depth]
-    steps += [step for step in layers if step.cost.mean >= least_layer]
-    priced = [step for step in steps if step.cost.low > 0 and step.gain > 0]
-    priced.sort(key=lambda step: -step.gain / step.cost.mean)
-    left = sum(step.gain for step in priced) / 2
-    for step in priced:
-        left -= step.gain
+    # The price of a step that costs hardly anything is not known, but a lower limit of its rate is.
+    limits = [(step.gain, max(step.cost.high, least_block)) for step in between]
+    priced = [(step.gain, step.cost.mean) for step in between if step.cost.low > 0 and step.cost.mean >= least_block]
+    priced += [(step.gain, step.cost.mean) for step in layers if step.cost.low > 0 and step.cost.mean >= least_layer]
+    return ExchangeRates(_rate(limits), _rate(priced))
+
+
+def _rate(steps: Iterable[tuple[float, float]]) -> float:
+    """The ratio of gain to cost at which half of the gain of all steps has been bought.
+
+    Args:
+        steps: Gain and cost of each step.
+    """
+    best_first = sorted(((gain, cost) for gain, cost in steps if gain > 0), key=lambda step: -step[0] / step[1])
+    left = sum(gain for gain, _ in best_first) / 2
+    for gain, cost in best_first:
+        left -= gain
         if left <= 0:
-            return step.gain / step.cost.mean
+            return gain / cost
     return 0.0
 
 
@@ -73,8 +91,10 @@ def _block_steps(stage: int, blocks: Sequence[str], latency: Evidence, accuracy:
     here = min(points, key=lambda point: (point.cost, -point.gain), default=None)
     while here is not None:
         following = _steepest(here, points)
-        if following is not None and (cost := latency.differences.get((stage, following.block, here.block))) is not None:
-            yield _Step(cost, following.gain - here.gain)
+        if following is not None:
+            step = latency.differences.get((stage, following.block, here.block))
+            if step is not None:
+                yield _Step(step, following.gain - here.gain)
         here = following
 
 
