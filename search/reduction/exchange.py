@@ -27,12 +27,6 @@ class _Step(NamedTuple):
     gain: float
 
 
-class _Point(NamedTuple):
-    block: str
-    cost: float
-    gain: float
-
-
 class ExchangeRates(NamedTuple):
     """Accuracy for the latency of one whole mean network; 0 where no step has a price.
 
@@ -82,22 +76,24 @@ def _rate(steps: Iterable[tuple[float, float]]) -> float:
 
 
 def _block_steps(stage: int, blocks: Sequence[str], latency: Evidence, accuracy: Evidence) -> Iterator[_Step]:
-    """Steps between the blocks of a stage on the upper left hull of accuracy against latency, from the fastest block on."""
-    points = list[_Point]()
-    for block in blocks:
-        cost, gain = (metric.offset(stage, block, blocks) for metric in (latency, accuracy))
-        if cost is not None and gain is not None:
-            points.append(_Point(block, cost, gain))
-    here = min(points, key=lambda point: (point.cost, -point.gain), default=None)
+    """Steps between the blocks of a stage on the upper left hull of accuracy against latency, from the fastest block on.
+
+    Steps are the differences of pairs, since two blocks may share other layers than a third one.
+    """
+    known = {block: faster for block in blocks if (faster := latency.below(stage, block, blocks)) is not None}
+    here = min(known, key=lambda block: known[block], default=None)
     while here is not None:
-        following = _steepest(here, points)
-        if following is not None:
-            step = latency.differences.get((stage, following.block, here.block))
-            if step is not None:
-                yield _Step(step, following.gain - here.gain)
-        here = following
+        ahead = {block: _step(latency, accuracy, (stage, block, here)) for block in known}
+        better = [(step.gain / step.cost.mean, step.cost.mean, block, step) for block, step in ahead.items() if step is not None]
+        here = None
+        if better:
+            _, _, here, step = max(better)
+            yield step
 
 
-def _steepest(here: _Point, points: Iterable[_Point]) -> _Point | None:
-    ahead = [point for point in points if point.cost - here.cost > _ROUNDING and point.gain - here.gain > _ROUNDING]
-    return max(ahead, key=lambda point: ((point.gain - here.gain) / (point.cost - here.cost), point.cost), default=None)
+def _step(latency: Evidence, accuracy: Evidence, pair: tuple[int, str, str]) -> _Step | None:
+    """The step to a slower and more accurate block; None if it is not both."""
+    cost, gain = latency.differences.get(pair), accuracy.differences.get(pair)
+    if cost is None or gain is None or cost.mean <= _ROUNDING or gain.mean <= _ROUNDING:
+        return None
+    return _Step(cost, gain.mean)

@@ -64,8 +64,8 @@ class Judge:
             Removed blocks by unit, and remarks on those that stay so that every layer has a choice.
         """
         removed, kept = list[RemovedBlock](), list[str]()
-        for unit, words in blocks.words.items():
-            verdicts = self._needless(unit, words, limits)
+        for unit in blocks.words:
+            verdicts = self._needless(unit, blocks, limits)
             while blocks.leaves_too_few(unit, verdicts):
                 block = max(verdicts, key=lambda word: verdicts[word].margin)
                 kept.append(
@@ -113,12 +113,13 @@ class Judge:
                 )  # fmt: skip
         return tuple(caps), tuple(kept)
 
-    def _needless(self, unit: int, words: Sequence[str], limits: Limits) -> dict[str, _Verdict]:
+    def _needless(self, unit: int, blocks: SpaceBlocks, limits: Limits) -> dict[str, _Verdict]:
         """Blocks that a faster one replaces. The fastest come first, so that what replaces a block stays itself."""
         verdicts = dict[str, _Verdict]()
         survivors = list[str]()
-        for block in self._fastest_first(unit, words):
-            found = [verdict for other in survivors if (verdict := self._against(unit, block, other, limits)) is not None]
+        for block in self._fastest_first(unit, blocks.words[unit]):
+            faster = [other for other in survivors if blocks.can_replace(unit, other, block)]
+            found = [verdict for other in faster if (verdict := self._against(unit, block, other, limits)) is not None]
             if found:
                 verdicts[block] = min(found, key=lambda verdict: verdict.margin)
             else:
@@ -126,10 +127,10 @@ class Judge:
         return verdicts
 
     def _fastest_first(self, unit: int, words: Sequence[str]) -> list[str]:
-        """Blocks that the profiles know, by their latency on all hardware together."""
-        totals = dict[str, float]()
+        """Blocks that the profiles know, by the number of faster ones on all hardware together."""
+        totals = dict[str, int]()
         for block in words:
-            known = [share for one in self._shares.values() if (share := one.offset(unit, block, words)) is not None]
+            known = [faster for one in self._shares.values() if (faster := one.below(unit, block, words)) is not None]
             if known:
                 totals[block] = sum(known)
         return sorted(totals, key=lambda block: totals[block])

@@ -70,7 +70,7 @@ def reduce_space(
         >>> profiles = [profile(space, rows, values, differences=True) for values in (ms, percent)]
         >>> found = reduce_space(space, {"my-npu": profiles[0]}, profiles[1])
         >>> len(found.removed), found.removed[0].block
-        (8, 'inverted_bottleneck kernel=5 expansion=6')
+        (3, 'inverted_bottleneck kernel=5 expansion=6')
         >>> found.restrict(space).sizes.positional
         256
     """
