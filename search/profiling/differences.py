@@ -18,7 +18,9 @@ WHOLE_NETWORK = 0
 
 
 def block_differences(reference: ReferenceNetworks, estimate: Estimator) -> tuple[BlockDifference, ...]:
-    """Estimates the differences between all blocks of each stage, and of the whole network. To skip a layer is no block.
+    """Estimates the differences between all blocks of each stage, and of the whole network.
+
+    To skip a layer is a block where it is a candidate of every layer, and none in units with a depth.
 
     Args:
         reference: Distribution that gives the presence of optional layers.
@@ -43,7 +45,7 @@ def block_differences(reference: ReferenceNetworks, estimate: Estimator) -> tupl
 def _pairs(reference: ReferenceNetworks, layers: Sequence[UnitLayer], presence: Floats) -> Iterator[tuple[str, str, int, Floats]]:
     """Yields each pair of blocks with the number of layers that offer both, and the contrast of using one or the other there."""
     places = [
-        {layer.blocks[choice]: int(reference.starts[layer.column]) + choice for choice in _blocks(reference, layer)}
+        {layer.blocks[choice]: int(reference.starts[layer.column]) + choice for choice in reference.blocks(layer)}
         for layer in layers
     ]
     weights = [float(presence[list(one.values())].sum()) for one in places]
@@ -56,7 +58,3 @@ def _pairs(reference: ReferenceNetworks, layers: Sequence[UnitLayer], presence: 
                 shared += 1
         if shared:
             yield block, other, shared, contrast
-
-
-def _blocks(reference: ReferenceNetworks, layer: UnitLayer) -> list[int]:
-    return [choice for choice in reference.blocks(layer) if choice != layer.skip]

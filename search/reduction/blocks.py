@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from mhmodels.search.profiling.differences import WHOLE_NETWORK
-from mhmodels.search.profiling.layout import UnitLayer, layout_of
+from mhmodels.search.profiling.layout import UnitLayer, is_block, layout_of
 from mhmodels.search.reduction.evidence import StageBlocks
 from mhmodels.search.reduction.reduction import Scope
 from mhmodels.search.space.search_space import SearchSpace
@@ -19,7 +19,7 @@ class SpaceBlocks:
     """Blocks by unit, and optional layers by unit.
 
     Attributes:
-        words: By unit, the blocks that can be compared: those that most of its layers offer. 0 stands for all units.
+        words: By unit, the blocks that can be compared: those that at least half of its layers offer. 0 stands for all units.
         units_at_once: Number of units in which a block is judged at once.
     """
 
@@ -41,6 +41,14 @@ class SpaceBlocks:
         """Names of the decisions of a unit that offer a block."""
         return tuple(
             self._space.decisions[layer.column].name for layer in self._layers[unit] if block in self._offered(layer).values()
+        )
+
+    def can_replace(self, unit: int, other: str, block: str) -> bool:
+        """Whether a block can be removed for another: it is no absence of layers, and the other is offered wherever it is."""
+        layers = [layer for layer in self._layers[unit] if block in self._offered(layer).values()]
+        return all(
+            other in self._offered(layer).values() and (layer.skip is None or layer.blocks[layer.skip] != block)
+            for layer in layers
         )
 
     def leaves_too_few(self, unit: int, removed: Collection[str]) -> bool:
@@ -105,12 +113,11 @@ class SpaceBlocks:
 
     def _common(self, unit: int) -> tuple[str, ...]:
         counts = Counter(block for layer in self._layers[unit] for block in self._offered(layer).values())
-        most = max(counts.values(), default=0)
-        return tuple(block for block, count in counts.items() if count == most)
+        return tuple(block for block, count in counts.items() if 2 * count >= len(self._layers[unit]))
 
     def _allowed(self, layer: UnitLayer) -> list[int]:
         return [int(choice) for choice in self._space.allowed[layer.column]]
 
     def _offered(self, layer: UnitLayer) -> dict[int, str]:
-        """By choice, the blocks of a layer that are allowed, without its absence."""
-        return {choice: layer.blocks[choice] for choice in self._allowed(layer) if choice != layer.skip}
+        """By choice, the blocks of a layer that are allowed; its absence is one in spaces without depths."""
+        return {choice: layer.blocks[choice] for choice in self._allowed(layer) if is_block(self._layout, layer, choice)}

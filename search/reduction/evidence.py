@@ -72,17 +72,17 @@ class Evidence(NamedTuple):
     differences: Mapping[tuple[int, str, str], Estimate]
     depth: Mapping[tuple[int, int], Estimate]
 
-    def offset(self, stage: int, block: str, blocks: Sequence[str]) -> float | None:
-        """Mean difference between a block and several; None where none of the pairs is known.
+    def below(self, stage: int, block: str, blocks: Sequence[str]) -> int | None:
+        """Number of blocks with a smaller value than a block; None where the block is unknown.
 
         Args:
             stage: Number of the stage; 0 for the whole network.
             block: The block.
-            blocks: The blocks to compare with; the block itself counts as 0.
+            blocks: The blocks to compare with. Means would not do, since pairs of blocks share different layers.
         """
         found = [self.differences.get((stage, block, other)) for other in blocks]
         known = [one.mean for one in found if one is not None]
-        return sum(known) / (len(known) + 1) if known else None
+        return sum(mean > 0 for mean in known) if known else None
 
     def with_blocks(self, stages: Sequence[StageBlocks]) -> Evidence:
         """The same with layers that have the blocks that are left, instead of the mean of all.

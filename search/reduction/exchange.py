@@ -27,57 +27,73 @@ class _Step(NamedTuple):
     gain: float
 
 
-class _Point(NamedTuple):
-    block: str
-    cost: float
-    gain: float
+class ExchangeRates(NamedTuple):
+    """Accuracy for the latency of one whole mean network; 0 where no step has a price.
+
+    Attributes:
+        blocks: Rate of steps between blocks. Blocks are compared with these only: where all layers are there already, better
+            steps to more layers are no alternative.
+        all: Rate of all steps with a clear price, between blocks and to more layers.
+    """
+
+    blocks: float
+    all: float
 
 
-def exchange_rate(
+def exchange_rates(
     latency: Evidence, accuracy: Evidence, blocks: Mapping[int, Sequence[str]], least_block: float, least_layer: float
-) -> float:
-    """Accuracy for the latency of one whole mean network, at the exchange rate of the front; 0 where no step has a price.
+) -> ExchangeRates:
+    """Exchange rates of a space on a hardware.
 
     Args:
         latency: Differences as shares of the latency of the mean network.
         accuracy: Differences of accuracy.
         blocks: Blocks by stage.
-        least_block, least_layer: Smallest cost of a block and of a layer. Steps that cost less, or not clearly anything, are
-            free: they say nothing about the price of accuracy.
+        least_block, least_layer: Smallest cost of a block and of a layer that counts.
     """
-    steps = [
-        step
-        for stage, words in blocks.items()
-        for step in _block_steps(stage, words, latency, accuracy)
-        if step.cost.mean >= least_block
-    ]
+    between = [step for stage, words in blocks.items() for step in _block_steps(stage, words, latency, accuracy)]
     layers = [_Step(latency.depth[place], gain.mean) for place, gain in accuracy.depth.items() if place in latency.depth]
-    steps += [step for step in layers if step.cost.mean >= least_layer]
-    priced = [step for step in steps if step.cost.low > 0 and step.gain > 0]
-    priced.sort(key=lambda step: -step.gain / step.cost.mean)
-    left = sum(step.gain for step in priced) / 2
-    for step in priced:
-        left -= step.gain
+    # The price of a step that costs hardly anything is not known, but a lower limit of its rate is.
+    limits = [(step.gain, max(step.cost.high, least_block)) for step in between]
+    priced = [(step.gain, step.cost.mean) for step in between if step.cost.low > 0 and step.cost.mean >= least_block]
+    priced += [(step.gain, step.cost.mean) for step in layers if step.cost.low > 0 and step.cost.mean >= least_layer]
+    return ExchangeRates(_rate(limits), _rate(priced))
+
+
+def _rate(steps: Iterable[tuple[float, float]]) -> float:
+    """The ratio of gain to cost at which half of the gain of all steps has been bought.
+
+    Args:
+        steps: Gain and cost of each step.
+    """
+    best_first = sorted(((gain, cost) for gain, cost in steps if gain > 0), key=lambda step: -step[0] / step[1])
+    left = sum(gain for gain, _ in best_first) / 2
+    for gain, cost in best_first:
+        left -= gain
         if left <= 0:
-            return step.gain / step.cost.mean
+            return gain / cost
     return 0.0
 
 
 def _block_steps(stage: int, blocks: Sequence[str], latency: Evidence, accuracy: Evidence) -> Iterator[_Step]:
-    """Steps between the blocks of a stage on the upper left hull of accuracy against latency, from the fastest block on."""
-    points = list[_Point]()
-    for block in blocks:
-        cost, gain = (metric.offset(stage, block, blocks) for metric in (latency, accuracy))
-        if cost is not None and gain is not None:
-            points.append(_Point(block, cost, gain))
-    here = min(points, key=lambda point: (point.cost, -point.gain), default=None)
+    """Steps between the blocks of a stage on the upper left hull of accuracy against latency, from the fastest block on.
+
+    Steps are the differences of pairs, since two blocks may share other layers than a third one.
+    """
+    known = {block: faster for block in blocks if (faster := latency.below(stage, block, blocks)) is not None}
+    here = min(known, key=lambda block: known[block], default=None)
     while here is not None:
-        following = _steepest(here, points)
-        if following is not None and (cost := latency.differences.get((stage, following.block, here.block))) is not None:
-            yield _Step(cost, following.gain - here.gain)
-        here = following
+        ahead = {block: _step(latency, accuracy, (stage, block, here)) for block in known}
+        better = [(step.gain / step.cost.mean, step.cost.mean, block, step) for block, step in ahead.items() if step is not None]
+        here = None
+        if better:
+            _, _, here, step = max(better)
+            yield step
 
 
-def _steepest(here: _Point, points: Iterable[_Point]) -> _Point | None:
-    ahead = [point for point in points if point.cost - here.cost > _ROUNDING and point.gain - here.gain > _ROUNDING]
-    return max(ahead, key=lambda point: ((point.gain - here.gain) / (point.cost - here.cost), point.cost), default=None)
+def _step(latency: Evidence, accuracy: Evidence, pair: tuple[int, str, str]) -> _Step | None:
+    """The step to a slower and more accurate block; None if it is not both."""
+    cost, gain = latency.differences.get(pair), accuracy.differences.get(pair)
+    if cost is None or gain is None or cost.mean <= _ROUNDING or gain.mean <= _ROUNDING:
+        return None
+    return _Step(cost, gain.mean)

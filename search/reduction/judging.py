@@ -27,7 +27,16 @@ class _Verdict(NamedTuple):
     margin: float
 
 
-class _Limits(NamedTuple):
+class Limits(NamedTuple):
+    """When a choice does not pay.
+
+    Attributes:
+        exchange: Exchange rates by hardware.
+        rate: Share of the exchange rate below which accuracy is too dear.
+        least_share: Smallest difference of latency that counts.
+    """
+
+    exchange: Mapping[str, float]
     rate: float
     least_share: float
 
@@ -35,30 +44,28 @@ class _Limits(NamedTuple):
 class Judge:
     """Tests choices against the exchange rates of the front."""
 
-    def __init__(self, shares: Mapping[str, Evidence], gains: Evidence, exchange: Mapping[str, float]) -> None:
+    def __init__(self, shares: Mapping[str, Evidence], gains: Evidence) -> None:
         """Keeps the evidence.
 
         Args:
             shares: By hardware, latencies as shares of that of the mean network.
             gains: Accuracies.
-            exchange: Exchange rates by hardware.
         """
-        self._shares, self._gains, self._exchange = shares, gains, exchange
+        self._shares, self._gains = shares, gains
 
-    def blocks(self, blocks: SpaceBlocks, rate: float, least_share: float) -> tuple[tuple[RemovedBlock, ...], tuple[str, ...]]:
+    def blocks(self, blocks: SpaceBlocks, limits: Limits) -> tuple[tuple[RemovedBlock, ...], tuple[str, ...]]:
         """Finds the blocks that do not pay.
 
         Args:
             blocks: Blocks of the space.
-            rate: Share of the exchange rate below which accuracy is too dear.
-            least_share: Smallest difference of latency that counts.
+            limits: When a choice does not pay.
 
         Returns:
             Removed blocks by unit, and remarks on those that stay so that every layer has a choice.
         """
         removed, kept = list[RemovedBlock](), list[str]()
-        for unit, words in blocks.words.items():
-            verdicts = self._needless(unit, words, _Limits(rate, least_share))
+        for unit in blocks.words:
+            verdicts = self._needless(unit, blocks, limits)
             while blocks.leaves_too_few(unit, verdicts):
                 block = max(verdicts, key=lambda word: verdicts[word].margin)
                 kept.append(
@@ -75,13 +82,12 @@ class Judge:
             ]  # fmt: skip
         return tuple(removed), tuple(kept)
 
-    def caps(self, blocks: SpaceBlocks, rate: float, least_share: float) -> tuple[tuple[DepthCap, ...], tuple[str, ...]]:
+    def caps(self, blocks: SpaceBlocks, limits: Limits) -> tuple[tuple[DepthCap, ...], tuple[str, ...]]:
         """Finds the last layers that do not pay.
 
         Args:
             blocks: Blocks of the space.
-            rate: Share of the exchange rate below which accuracy is too dear.
-            least_share: Smallest difference of latency that counts.
+            limits: When a choice does not pay.
 
         Returns:
             Removed layers by unit, and remarks on those that stay so that every unit has two depths.
@@ -91,7 +97,7 @@ class Judge:
             for place, layer in enumerate(layers):
                 where = (layer.unit, layer.layer)
                 costs = {name: one.depth.get(where) for name, one in self._shares.items()}
-                verdict = self._verdict(costs, self._gains.depth.get(where), _Limits(rate, least_share))
+                verdict = self._verdict(costs, self._gains.depth.get(where), limits)
                 if verdict is None:
                     break
                 if len(layers) - place < FEWEST:
@@ -107,12 +113,13 @@ class Judge:
                 )  # fmt: skip
         return tuple(caps), tuple(kept)
 
-    def _needless(self, unit: int, words: Sequence[str], limits: _Limits) -> dict[str, _Verdict]:
+    def _needless(self, unit: int, blocks: SpaceBlocks, limits: Limits) -> dict[str, _Verdict]:
         """Blocks that a faster one replaces. The fastest come first, so that what replaces a block stays itself."""
         verdicts = dict[str, _Verdict]()
         survivors = list[str]()
-        for block in self._fastest_first(unit, words):
-            found = [verdict for other in survivors if (verdict := self._against(unit, block, other, limits)) is not None]
+        for block in self._fastest_first(unit, blocks.words[unit]):
+            faster = [other for other in survivors if blocks.can_replace(unit, other, block)]
+            found = [verdict for other in faster if (verdict := self._against(unit, block, other, limits)) is not None]
             if found:
                 verdicts[block] = min(found, key=lambda verdict: verdict.margin)
             else:
@@ -120,31 +127,31 @@ class Judge:
         return verdicts
 
     def _fastest_first(self, unit: int, words: Sequence[str]) -> list[str]:
-        """Blocks that the profiles know, by their latency on all hardware together."""
-        totals = dict[str, float]()
+        """Blocks that the profiles know, by the number of faster ones on all hardware together."""
+        totals = dict[str, int]()
         for block in words:
-            known = [share for one in self._shares.values() if (share := one.offset(unit, block, words)) is not None]
+            known = [faster for one in self._shares.values() if (faster := one.below(unit, block, words)) is not None]
             if known:
                 totals[block] = sum(known)
         return sorted(totals, key=lambda block: totals[block])
 
-    def _against(self, unit: int, block: str, other: str, limits: _Limits) -> _Verdict | None:
+    def _against(self, unit: int, block: str, other: str, limits: Limits) -> _Verdict | None:
         pair = (unit, block, other)
         costs = {name: one.differences.get(pair) for name, one in self._shares.items()}
         return self._verdict(costs, self._gains.differences.get(pair), limits, other)
 
     def _verdict(
-        self, costs: Mapping[str, Estimate | None], gain: Estimate | None, limits: _Limits, by: str = ""
+        self, costs: Mapping[str, Estimate | None], gain: Estimate | None, limits: Limits, by: str = ""
     ) -> _Verdict | None:
         """The verdict on a choice that fails the test on all hardware; None if it pays somewhere, or is unknown."""
         told, margins = list[ChoiceCost](), list[float]()
         for name, cost in costs.items():
             if gain is None or cost is None or cost.low <= 0 or cost.mean < limits.least_share:
                 return None
-            above = gain.minus(cost.scaled(limits.rate * self._exchange[name]))
+            above = gain.minus(cost.scaled(limits.rate * limits.exchange[name]))
             if above.high >= 0:
                 return None
-            worth = cost.mean * self._exchange[name]
+            worth = cost.mean * limits.exchange[name]
             told.append(ChoiceCost(hardware=name, mean=cost.mean, low=cost.low, high=cost.high, worth=worth))
             margins.append(above.mean)
         if gain is None:

@@ -24,7 +24,7 @@ class ChoiceCost(Effect, frozen=True, kw_only=True):
 
     Attributes:
         hardware: Id of the hardware, or `average` of several.
-        worth: Accuracy that decisions of the front buy for `mean` at the hardware's exchange rate.
+        worth: Accuracy that better steps buy for `mean`, at the hardware's exchange rate.
 
     Example:
         >>> from mhmodels.search import ChoiceCost
@@ -100,7 +100,9 @@ class Reduction(Checked, frozen=True, kw_only=True):
         confidence: Confidence of the intervals.
         rate, depth_rate: Shares of the exchange rate below which a block or a last layer does not pay.
         least_share: Share of the latency of the mean network from which a difference counts.
-        exchange: Exchange rates: accuracy for the latency of one whole mean network, by hardware or for `average`.
+        exchange: Exchange rates of blocks by hardware, or for `average`: the accuracy that better steps between blocks buy for
+            the latency of one whole mean network; 0 where none has a clear price.
+        depth_exchange: Exchange rates of blocks and layers together, which last layers are compared with.
         removed: Blocks that were removed, by unit.
         caps: Last layers that were removed, by unit.
         kept: Remarks on what stays although it does not pay, so that every unit has a choice.
@@ -112,8 +114,8 @@ class Reduction(Checked, frozen=True, kw_only=True):
         >>> space = get_space("nas_bench_macro")
         >>> allowed = {one.name: (0, 1) for one in space.decisions}
         >>> found = Reduction(space=space.name, schema=space.schema, hardware=("my-npu",), aggregate="avg", per="unit",
-        ...                   confidence=0.9, rate=0.5, depth_rate=1.0, least_share=0.01, exchange={}, removed=(), caps=(),
-        ...                   kept=(), allowed=allowed, log10_before=3.8, log10_after=2.4)
+        ...                   confidence=0.9, rate=0.5, depth_rate=1.0, least_share=0.01, exchange={}, depth_exchange={},
+        ...                   removed=(), caps=(), kept=(), allowed=allowed, log10_before=3.8, log10_after=2.4)
         >>> found.restrict(space).sizes.positional
         256
     """
@@ -128,6 +130,7 @@ class Reduction(Checked, frozen=True, kw_only=True):
     depth_rate: _Number
     least_share: _Number
     exchange: dict[str, float]
+    depth_exchange: dict[str, float]
     removed: tuple[RemovedBlock, ...]
     caps: tuple[DepthCap, ...]
     kept: tuple[str, ...]

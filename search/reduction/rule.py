@@ -9,8 +9,8 @@ from mhmodels.search.errors import CostModelError
 from mhmodels.search.profiling.block_profile import BlockProfile
 from mhmodels.search.reduction.blocks import SpaceBlocks
 from mhmodels.search.reduction.evidence import average, evidence_of
-from mhmodels.search.reduction.exchange import exchange_rate
-from mhmodels.search.reduction.judging import Judge
+from mhmodels.search.reduction.exchange import exchange_rates
+from mhmodels.search.reduction.judging import Judge, Limits
 from mhmodels.search.reduction.reduction import HardwareAggregate, Reduction, Scope
 from mhmodels.search.space.search_space import SearchSpace
 
@@ -26,7 +26,7 @@ def reduce_space(
     aggregate: HardwareAggregate = "avg",
     per: Scope = "unit",
     rate: float = 0.5,
-    depth_rate: float = 1.0,
+    depth_rate: float = 0.75,
     least_share: float = 0.01,
 ) -> Reduction:
     """Removes blocks and last layers that do not pay on some hardware (after arXiv 2109.12426, section 5).
@@ -35,11 +35,11 @@ def reduce_space(
     differences:
 
     - Its latency: the interval of the difference lies above 0, and the difference is at least `least_share` of the mean network.
-    - Its accuracy: the gain is less than `rate` times what decisions of the front buy for that latency (`exchange`). A block that
-      is not more accurate at all is the special case without gain.
+    - Its accuracy: the gain is less than `rate` times what better steps between blocks buy for that latency (`exchange`). A block
+      that is not more accurate at all is the special case without gain.
 
-    The last layer of a unit is removed by the same test with `depth_rate`. Two blocks and two depths remain of every unit that
-    had as many. Profiles with 95 % intervals remove fewer choices wrongly than those with 90 %.
+    The last layer of a unit is removed by the same test with `depth_rate` and `depth_exchange`. Two blocks and two depths of a
+    unit remain. Profiles with 95 % intervals remove fewer choices wrongly than those with 90 %.
 
     Args:
         space: The space, or what earlier limits left of it.
@@ -50,7 +50,7 @@ def reduce_space(
         per: `unit` judges blocks in each unit. `network` judges them in all units at once, which needs fewer measurements.
         rate: Share of the exchange rate below which accuracy is too dear, from 0 to 1. With 0, only choices without any gain of
             accuracy are removed.
-        depth_rate: The same for last layers. With 1, a layer is removed if it buys clearly less than the front.
+        depth_rate: The same for last layers, from 0 to 1.
         least_share: Smallest difference of latency in a unit that counts, as a share of the mean network, at least 0.
 
     Returns:
@@ -70,7 +70,7 @@ def reduce_space(
         >>> profiles = [profile(space, rows, values, differences=True) for values in (ms, percent)]
         >>> found = reduce_space(space, {"my-npu": profiles[0]}, profiles[1])
         >>> len(found.removed), found.removed[0].block
-        (8, 'inverted_bottleneck kernel=5 expansion=6')
+        (3, 'inverted_bottleneck kernel=5 expansion=6')
         >>> found.restrict(space).sizes.positional
         256
     """
@@ -88,13 +88,14 @@ def reduce_space(
     gains = evidence_of(accuracy)
     blocks = SpaceBlocks(space, per)
     least_block = least_share * blocks.units_at_once
-    exchange = {name: exchange_rate(one, gains, blocks.words, least_block, least_share) for name, one in shares.items()}
-    judge = Judge(shares, gains, exchange)
-    removed, kept_blocks = judge.blocks(blocks, rate, least_block)
+    rates = {name: exchange_rates(one, gains, blocks.words, least_block, least_share) for name, one in shares.items()}
+    exchange, depth_exchange = ({name: each[i] for name, each in rates.items()} for i in (0, 1))
+    judge = Judge(shares, gains)
+    removed, kept_blocks = judge.blocks(blocks, Limits(exchange, rate, least_block))
     gone = [(one.unit, one.block) for one in removed]
     stages = blocks.stages(gone)
-    judge = Judge({name: one.with_blocks(stages) for name, one in shares.items()}, gains.with_blocks(stages), exchange)
-    caps, kept_layers = judge.caps(blocks, depth_rate, least_share)
+    judge = Judge({name: one.with_blocks(stages) for name, one in shares.items()}, gains.with_blocks(stages))
+    caps, kept_layers = judge.caps(blocks, Limits(depth_exchange, depth_rate, least_share))
     allowed = blocks.without(gone, [one.decision for one in caps])
     restricted = space.restricted(list(allowed.values()))
     return Reduction(
@@ -108,6 +109,7 @@ def reduce_space(
         depth_rate=float(depth_rate),
         least_share=float(least_share),
         exchange=exchange,
+        depth_exchange=depth_exchange,
         removed=removed,
         caps=caps,
         kept=(*kept_blocks, *kept_layers),

@@ -59,10 +59,12 @@ def show(found: Reduction, profiles: ReductionProfiles, space: SearchSpace, redu
     for name, one in profiles.latency.items():
         out.print(f"{name}: {one.n} networks, mean network {one.level:.4g} ms", markup=False, soft_wrap=True)
     for name, rate in found.exchange.items():
-        price = (
-            f"1 % of the mean network's latency buys {rate / 100:.3g} of accuracy" if rate else "no decision has a clear price"
+        blocks = f"{rate / 100:.3g} by blocks" if rate else "no block has a clear price"
+        out.print(
+            f"{name}: accuracy for 1 % of latency: {blocks}, {found.depth_exchange[name] / 100:.3g} by blocks and layers",
+            markup=False,
+            soft_wrap=True,
         )
-        out.print(f"{name}: {price}", markup=False, soft_wrap=True)
     _show_blocks(found)
     _show_caps(found)
     if not found.removed and not found.caps:

@@ -47,8 +47,9 @@ def profiles(
         click.UsageError: There are no latencies, or options contradict each other.
         MhmodelsError: A file cannot be read, there are too few networks, or no accuracies are published.
     """
-    gains, whole = _accuracy(space, accuracy, confidence), space.unrestricted()
+    whole = space.unrestricted()
     found = samples.read(whole, samples.LATENCY, devices, where, 0, 0)
+    gains = _accuracy(space, accuracy, confidence)
     # Of hardware that was named, none may be left out silently: it might be the one that needs a block.
     all_of = bool(devices.hardware)
     return ReductionProfiles(samples.profiled(whole, found, confidence, differences=True, all_of=all_of), gains)
