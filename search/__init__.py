@@ -47,11 +47,12 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
     from mhmodels.search.errors import CostModelError, SearchError, SpaceError
     from mhmodels.search.methods.controller import Controller, ControllerSettings
-    from mhmodels.search.methods.strategies import Evolution, NonDominated, Random, Reinforce
+    from mhmodels.search.methods.strategies import Evolution, FrontEvolution, NonDominated, Random, Reinforce
     from mhmodels.search.objective.evaluators import Evaluator
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
     from mhmodels.search.profiling.block_profile import (
+        BlockDifference,
         BlockMean,
         BlockProfile,
         DecisionEffect,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
     from mhmodels.search.profiling.conditional import conditional_profile
     from mhmodels.search.profiling.regression import profile
     from mhmodels.search.profiling.shares import LayerShare, cost_model_shares, layer_shares
+    from mhmodels.search.reduction.published_accuracy import published_accuracy
+    from mhmodels.search.reduction.reduction import ChoiceCost, DepthCap, Reduction, RemovedBlock
+    from mhmodels.search.reduction.rule import reduce_space
     from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
     from mhmodels.search.run.front.measuring import measure_front
     from mhmodels.search.run.pareto import pareto_front
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from mhmodels.search.run.search import SearchResult, run_search
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
+    from mhmodels.search.space.loading import load_space
     from mhmodels.search.space.piece_table import BlockGroup, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
@@ -78,6 +83,13 @@ if TYPE_CHECKING:
     from mhmodels.search.supernet.presets import load_preset
 
 _MODULE_OF = {
+    "BlockDifference": "profiling.block_profile",
+    "ChoiceCost": "reduction.reduction",
+    "DepthCap": "reduction.reduction",
+    "Reduction": "reduction.reduction",
+    "RemovedBlock": "reduction.reduction",
+    "published_accuracy": "reduction.published_accuracy",
+    "reduce_space": "reduction.rule",
     "BlockMean": "profiling.block_profile",
     "BlockProfile": "profiling.block_profile",
     "DecisionEffect": "profiling.block_profile",
@@ -112,6 +124,7 @@ _MODULE_OF = {
     "Evolution": "methods.strategies",
     "Fit": "cost_model.fitting",
     "FitOptions": "cost_model.fitting",
+    "FrontEvolution": "methods.strategies",
     "FrontLatencies": "run.front.judging",
     "Latencies": "cost_model.latencies.dataset",
     "LatencyOrigin": "cost_model.latencies.origin",
@@ -143,6 +156,7 @@ _MODULE_OF = {
     "judge_front": "run.front.judging",
     "list_spaces": "space.catalogue",
     "load_cost_model": "cost_model.model",
+    "load_space": "space.loading",
     "load_preset": "supernet.presets",
     "measure_front": "run.front.measuring",
     "monotonicity": "adaptation.monotonicity",
@@ -166,9 +180,11 @@ __all__ = [
     "AdaptStep",
     "Adapted",
     "ArchitectureSpace",
+    "BlockDifference",
     "BlockGroup",
     "BlockMean",
     "BlockProfile",
+    "ChoiceCost",
     "CollectProgress",
     "CollectReport",
     "CollectSettings",
@@ -177,6 +193,7 @@ __all__ = [
     "CostModel",
     "CostModelError",
     "DecisionEffect",
+    "DepthCap",
     "DepthEffect",
     "DevicePair",
     "Effect",
@@ -184,6 +201,7 @@ __all__ = [
     "Evolution",
     "Fit",
     "FitOptions",
+    "FrontEvolution",
     "FrontLatencies",
     "Latencies",
     "LatencyOrigin",
@@ -200,7 +218,9 @@ __all__ = [
     "Predictor",
     "PreparedSources",
     "Random",
+    "Reduction",
     "Reinforce",
+    "RemovedBlock",
     "RequestError",
     "Reward",
     "Sample",
@@ -225,6 +245,7 @@ __all__ = [
     "list_spaces",
     "load_cost_model",
     "load_preset",
+    "load_space",
     "measure_front",
     "monotonicity",
     "monotonicity_matrix",
@@ -233,8 +254,10 @@ __all__ = [
     "prepare_sources",
     "profile",
     "propose",
+    "published_accuracy",
     "read_latencies",
     "read_samples",
+    "reduce_space",
     "restrict",
     "run_search",
     "sample",

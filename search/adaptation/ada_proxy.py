@@ -27,7 +27,7 @@ from mhmodels.search.cost_model.predictor import LinearPredictor
 from mhmodels.search.cost_model.regression.ridge import STRENGTHS, ridge
 from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError, SpaceError
-from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.loading import load_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _FORM: Form = "coupled"
@@ -105,7 +105,7 @@ def ada_proxy(
     """
     from threadpoolctl import threadpool_limits
 
-    space = get_space(space) if isinstance(space, str) else space
+    space = load_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
     rows, ms = different_networks(space, *checked_latencies(space, encodings, latency_ms))
     check_target(ms, origin.hardware)

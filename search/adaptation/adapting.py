@@ -22,7 +22,7 @@ from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.loading import load_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 FEWEST = 5
@@ -101,7 +101,7 @@ def adapt(
     """
     from threadpoolctl import threadpool_limits
 
-    space = get_space(space) if isinstance(space, str) else space
+    space = load_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
     if isinstance(sources, PreparedSources) and sources.space.schema != space.schema:
         prepared_for = sources.space.name

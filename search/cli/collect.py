@@ -155,11 +155,11 @@ def collect_command(
     from mhmodels.hardware import DEFAULT_HARDWARE, split_ids
     from mhmodels.search.collecting.plan import usual_baselines
     from mhmodels.search.collecting.settings import REFERENCE, CollectSettings
-    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.space.loading import load_space
 
     if output is not None:
         check_output(output, (samples, None if store is None else Path(store)))
-    space, runner = get_space(space_name), phone_runner(phones, store)
+    space, runner = load_space(space_name), phone_runner(phones, store)
     ids = split_ids((*listed, *words))
     ids += hardware_ids(wanted(phones, runner), runner)
     settings = CollectSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import click
 from mhmodels.cli.common import note
 from mhmodels.cli.option_groups import option_group
 from mhmodels.errors import UnknownNameError
-from mhmodels.search.cli.options import INPUT_FILE, where_option
+from mhmodels.search.cli.options import INPUT_FILE, F, where_option
 
 if TYPE_CHECKING:
     from mhmodels.search.arrays import Floats
@@ -80,6 +80,38 @@ device_options = option_group(
     ),
     where_option,
 )
+
+
+def profiled_device_options(data: str) -> Callable[[F], F]:
+    """Makes `--data`, `--store` and `--hardware` of commands that profile devices one by one.
+
+    Args:
+        data: Help of `--data`.
+    """
+    options = (
+        click.option("--data", type=INPUT_FILE, multiple=True, metavar="FILE", help=data),
+        click.option(
+            "--store",
+            type=click.Path(dir_okay=False),
+            default=None,
+            metavar="FILE",
+            help="SQLite file with stored measurements, alone or together with --data. Default: none.",
+        ),
+        click.option(
+            "--hardware",
+            "listed",
+            multiple=True,
+            metavar="ID...",
+            help="Ids of the hardware to profile, separated by blanks or commas; may be repeated. Default: all.",
+        ),
+    )
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def files_read(data: Sequence[Path], store: str | None) -> list[Path]:

@@ -94,12 +94,12 @@ def fit_command(
 ) -> None:
     """Fit a cost model to the latencies of sampled networks, and report its errors on held-out networks."""
     from mhmodels.search.cli import latency_data
+    from mhmodels.search.cli.whole_space import whole_space
     from mhmodels.search.cost_model.fitting import FitOptions, fit
-    from mhmodels.search.space.catalogue import get_space
     from mhmodels.system.files import write_atomically
 
     check_places({"-o": output, "--plot": plot}, latency_data.files_read(data, store))
-    space = get_space(space_name)
+    space = whole_space(space_name)
     found = latency_data.read(space, data, store, hardware_id, kind, conditions(where))
     for remark in found.remarks:
         note(remark)

@@ -32,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "profile_command",
         "Profile blocks: what each block at each layer does to latency or another metric.",
     ),
+    "reduce": (
+        "mhmodels.search.cli.reduce.command",
+        "reduce_command",
+        "Cut a space to the blocks and depths that pay on given hardware.",
+    ),
     "run": ("mhmodels.search.cli.run", "run_command", "Search for the network with the highest reward."),
     "resume": ("mhmodels.search.cli.resume", "resume_command", "Continue an interrupted search from its log."),
     "show": ("mhmodels.search.cli.show", "show_command", "Show a network: stages, blocks, widths, and its origin."),

@@ -45,9 +45,9 @@ def monotonicity_command(
     """
     from mhmodels.search.adaptation.monotonicity import monotonicity_matrix
     from mhmodels.search.cli.monotonicity_tables import print_pairs
-    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.space.loading import load_space
 
-    space = get_space(space_name)
+    space = load_space(space_name)
     where = conditions(devices.where)
     check_places({"--plot": plot}, device_latencies.files_read(devices.data, devices.store))
     found = device_latencies.read(space, devices, where)

@@ -16,6 +16,10 @@ F = TypeVar("F", bound=Callable[..., object])
 INPUT_FILE = click.Path(path_type=Path, dir_okay=False)
 PICTURE = OutputFile(".png", ".svg", ".pdf")
 LARGEST_SEED = 2**63 - 1
+SPACE_HELP = (
+    "Search space, for example multi_hardware or ofa_mobilenet_v3/kirin9000-npu; `mhmodels search space` lists all of them. Or "
+    "the file of a reduced space that `mhmodels search reduce` wrote."
+)
 
 
 def space_option(command: F) -> F:
@@ -24,8 +28,8 @@ def space_option(command: F) -> F:
         "--space",
         "space_name",
         required=True,
-        metavar="NAME",
-        help="Search space, for example multi_hardware; `mhmodels search space` lists all of them.",
+        metavar="SPACE",
+        help=SPACE_HELP,
     )(command)
 
 
@@ -125,15 +129,24 @@ def _after(when: str, text: str) -> str:
     return f"{when}{text[0].lower()}{text[1:]}" if when else text
 
 
-def confidence_option(command: F) -> F:
-    """Adds `--confidence` of intervals."""
+def confidence_of(default: float) -> Callable[[F], F]:
+    """Makes `--confidence` of intervals.
+
+    Args:
+        default: Confidence without the option.
+    """
     return click.option(
         "--confidence",
         type=FiniteRange(0, 1, min_open=True, max_open=True),
-        default=0.9,
+        default=default,
         show_default=True,
         help="Two-sided confidence of the intervals, for example 0.9 for 90 %.",
-    )(command)
+    )
+
+
+def confidence_option(command: F) -> F:
+    """Adds `--confidence` of intervals, 0.9 by default."""
+    return confidence_of(0.9)(command)
 
 
 def conditions(values: Sequence[str]) -> dict[str, str]:

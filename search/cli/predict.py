@@ -99,8 +99,9 @@ def _cost_model(space_name: str, word: Path, hardware_ids: tuple[str, ...]) -> C
     """Loads a cost model, and prints what must be known of it."""
     from mhmodels.search.cost_model.model import load_cost_model, naming
     from mhmodels.search.cost_model.shipping import model_path, remark_on
+    from mhmodels.search.space.loading import load_space
 
-    path = model_path(space_name, word)
+    path = model_path(load_space(space_name).name, word)
     model = load_cost_model(path)
     with naming(path):
         if hardware_ids and model.hardware not in hardware_ids:

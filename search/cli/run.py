@@ -9,7 +9,7 @@ import click
 from mhmodels.cli.common import json_option
 from mhmodels.cli.messages import UsageCommand
 from mhmodels.search.cli.front.options import FrontOptions, front_options
-from mhmodels.search.cli.options import INPUT_FILE
+from mhmodels.search.cli.options import INPUT_FILE, SPACE_HELP
 from mhmodels.search.cli.run_accuracy_options import AccuracyOptions, accuracy_options
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 from mhmodels.search.cli.run_latency_options import LatencyOptions, latency_options
@@ -21,8 +21,8 @@ from mhmodels.search.cli.run_reward_options import RewardOptions, numbers, rewar
 @click.option(
     "--space",
     required=True,
-    metavar="NAME",
-    help="Search space, for example multi_hardware; `mhmodels search space` lists all of them.",
+    metavar="SPACE",
+    help=SPACE_HELP,
 )
 @accuracy_options
 @latency_options

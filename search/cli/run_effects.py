@@ -11,13 +11,14 @@ from mhmodels.search.cli.run_method_options import MethodOptions
 
 _OF_DATA = ("preset", "strategy", "classes", "label_offset", "recompute")
 _METHODS: dict[str, tuple[str, ...]] = {
-    "evaluations": ("evolution", "nsga2", "random"),
+    "evaluations": ("evolution", "nsga2", "front-evolution", "random"),
     "steps": ("reinforce",),
     "replicas": ("reinforce",),
     "learning_rate": ("reinforce",),
     "delay": ("reinforce",),
     "refinement": ("reinforce",),
-    "population": ("reinforce", "evolution", "nsga2"),
+    "population": ("reinforce", "evolution", "nsga2", "front-evolution"),
+    "unit_probability": ("front-evolution",),
 }
 """Methods that use an option, by option."""
 

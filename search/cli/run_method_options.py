@@ -14,16 +14,20 @@ from mhmodels.search.cli.options import seed_option
 if TYPE_CHECKING:
     from mhmodels.search.methods.strategies import Method
 
-EVALUATIONS = {"evolution": 1000, "nsga2": 2000, "random": 1000}
-POPULATIONS = {"reinforce": 50, "evolution": 50, "nsga2": 100}
+EVALUATIONS = {"evolution": 1000, "nsga2": 2000, "front-evolution": 2100, "random": 1000}
+POPULATIONS = {"reinforce": 50, "evolution": 50, "nsga2": 100, "front-evolution": 100}
 """Default evaluations and populations by method."""
+SHARES = {"evolution": 2, "nsga2": 2, "front-evolution": 21}
+"""The default population is at most the evaluations divided by this: at least one generation, for front-evolution ten."""
+CHILDREN = 2
+"""Networks of a generation of front-evolution, as a multiple of the population."""
 
 
 @dataclass(frozen=True)
 class MethodOptions:
     """The search method and its budget."""
 
-    method: Literal["reinforce", "evolution", "nsga2", "random"]
+    method: Literal["reinforce", "evolution", "nsga2", "front-evolution", "random"]
     evaluations: int | None
     steps: int
     replicas: int
@@ -31,6 +35,7 @@ class MethodOptions:
     delay: float
     refinement: int
     population: int | None
+    unit_probability: tuple[float, ...]
     seed: int
 
     def search_method(self) -> Method:
@@ -40,7 +45,7 @@ class MethodOptions:
             click.UsageError: The population leaves no evaluation for evolution.
         """
         from mhmodels.search.methods.controller import ControllerSettings
-        from mhmodels.search.methods.strategies import Evolution, NonDominated, Random, Reinforce
+        from mhmodels.search.methods.strategies import Evolution, FrontEvolution, NonDominated, Random, Reinforce
 
         if self.method == "reinforce":
             controller = ControllerSettings(
@@ -64,6 +69,10 @@ class MethodOptions:
         size = self._population(evaluations)
         if self.method == "nsga2":
             return NonDominated(evaluations=evaluations, population=size)
+        if self.method == "front-evolution":
+            return FrontEvolution(
+                evaluations=evaluations, population=size, children=CHILDREN * size, probabilities=self.unit_probability
+            )
         return Evolution(evaluations=evaluations, population=size, tournament=max(2, size // 2))
 
     def _population(self, evaluations: int) -> int:
@@ -72,7 +81,7 @@ class MethodOptions:
                 f"--population {self.population} leaves nothing of {evaluations} evaluations for evolution, expected fewer (or "
                 "more --evaluations)"
             )
-        return self.population or max(2, min(POPULATIONS[self.method], evaluations // 2))
+        return self.population or max(2, min(POPULATIONS[self.method], evaluations // SHARES[self.method]))
 
 
 method_options = option_group(
@@ -80,17 +89,18 @@ method_options = option_group(
     MethodOptions,
     click.option(
         "--method",
-        type=click.Choice(["reinforce", "evolution", "nsga2", "random"]),
+        type=click.Choice(["reinforce", "evolution", "nsga2", "front-evolution", "random"]),
         default="reinforce",
         show_default=True,
         help="Search method: reinforce (TuNAS' controller, then evolution), evolution (regularised), nsga2 (NSGA-II, for a "
-        "whole Pareto front) or random; docs/search.md describes them.",
+        "whole Pareto front), front-evolution (children of the Pareto front) or random; docs/search.md describes them.",
     ),
     click.option(
         "--evaluations",
         type=click.IntRange(1),
         default=None,
-        help="With evolution, nsga2 or random: number of networks to evaluate. Default: 1000, for nsga2 2000.",
+        help="With evolution, nsga2, front-evolution or random: number of networks to evaluate. Default: 1000, for nsga2 2000, "
+        "for front-evolution 2100.",
     ),
     click.option(
         "--steps",
@@ -132,8 +142,17 @@ method_options = option_group(
         "--population",
         type=click.IntRange(2, 100_000),
         default=None,
-        help="Number of networks in the population of evolution or nsga2. Default: 50, for nsga2 100, but at most half of the "
-        "evaluations.",
+        help="Number of networks in the population of evolution or nsga2, or with which front-evolution begins. Default: 50, for "
+        "nsga2 and front-evolution 100, but at most half of the evaluations, for front-evolution 1/21 of them.",
+    ),
+    click.option(
+        "--unit-probability",
+        type=FiniteRange(0, 1),
+        multiple=True,
+        default=(0.5,),
+        show_default=True,
+        help="With front-evolution: probability that a child changes in a unit, from 0 to 1. Repeat the option for further "
+        "units; the last value is above 0 and holds for all that follow.",
     ),
     seed_option("of the search", 2**32 - 1),
 )

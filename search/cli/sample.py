@@ -44,11 +44,11 @@ def sample_command(
 ) -> None:
     """Sample different networks from a space, reproducibly: the same seed gives the same networks."""
     from mhmodels.search.cost_model.latencies.samples import write_samples
-    from mhmodels.search.space.catalogue import get_space
     from mhmodels.search.space.limits import hardware_limits, restricted
+    from mhmodels.search.space.loading import load_space
     from mhmodels.search.space.sampling import sample
 
-    space, _ = restricted(get_space(space_name), hardware_limits(restriction.limits, note, probe=restriction.probe))
+    space, _ = restricted(load_space(space_name), hardware_limits(restriction.limits, note, probe=restriction.probe))
     drawn = sample(space, count, seed, distribution)
     write_samples(drawn, space, output)
     counts = {name: drawn.distributions.count(name) for name in dict.fromkeys(drawn.distributions)}

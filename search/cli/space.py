@@ -36,19 +36,22 @@ _SHOWN = 4
 def space_command(words: tuple[str, ...], restriction: LimitOptions, members: tuple[str, ...], as_json: bool) -> None:
     """Show a search space: its decisions, its exact size, and the choices that given hardware does not support.
 
-    Without NAME, list all spaces.
+    NAME may also be a published reduction, or the file of a reduced space. Without NAME, list all spaces.
     """
     from mhmodels.search.space.catalogue import get_space, space_makers
     from mhmodels.search.space.limits import hardware_limits, membership, restricted
+    from mhmodels.search.space.loading import load_space
 
-    spaces = [get_space(words[0])] if words else [get_space(one) for one in space_makers()]
+    spaces = [load_space(words[0])] if words else [get_space(one) for one in space_makers()]
     if not words:
         if restriction.limits or members:
             raise click.UsageError("--hardware and --member need the NAME of a space")
         if as_json:
-            emit_json({"spaces": [document(space) for space in spaces]})
+            emit_json({"spaces": [document(space) for space in spaces], "reduced": _reduced()})
             return
         console().print(listing(spaces))
+        console().print("published reductions of them, which are spaces as well:")
+        console().print(_reduced_listing())
         return
     # `--hardware A B` means the same as `--hardware A,B`.
     limits = hardware_limits((*restriction.limits, *words[1:]), note, probe=restriction.probe)
@@ -83,6 +86,30 @@ def document(space: SearchSpace) -> dict[str, object]:
             for decision, allowed in zip(space.decisions, space.allowed, strict=True)
         ],
     }
+
+
+def _reduced() -> list[dict[str, object]]:
+    """Names and notes of the published reductions, with the number of networks that are left."""
+    import msgspec
+
+    from mhmodels.search.space.published_reductions import published_reductions, published_space
+
+    return [
+        {"name": name, "space": one.space, "note": one.note, "distinct": msgspec.Raw(str(size).encode())}
+        for name, one in published_reductions().items()
+        for size in [published_space(name).sizes.distinct]
+    ]
+
+
+def _reduced_listing() -> Table:
+    from rich.table import Table
+
+    from mhmodels.search.space.published_reductions import published_reductions, published_space
+
+    table = Table("space", "different networks", "note")
+    for name, one in published_reductions().items():
+        table.add_row(name, count_text(published_space(name).sizes.distinct), one.note)
+    return table
 
 
 def _membership_document(found: Membership) -> dict[str, object]:

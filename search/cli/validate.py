@@ -48,16 +48,16 @@ def validate_command(
 
     from mhmodels.search.cli import latency_data
     from mhmodels.search.cli.statistics_table import statistics_table
+    from mhmodels.search.cli.whole_space import whole_space
     from mhmodels.search.cost_model.fitting import Fit
     from mhmodels.search.cost_model.latencies.dataset import unseen_latencies
     from mhmodels.search.cost_model.model import load_cost_model, naming
     from mhmodels.search.cost_model.regression.robust import far_off
     from mhmodels.search.cost_model.statistics import statistics
-    from mhmodels.search.space.catalogue import get_space
 
     check_places({"--plot": plot}, (model_path, *latency_data.files_read(data, store)))
     model = load_cost_model(model_path)
-    space = get_space(space_name or model.space)
+    space = whole_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
     chosen = conditions(where)

@@ -13,7 +13,7 @@ from mhmodels.search.collecting.plan import CollectPlan, make_plan
 from mhmodels.search.collecting.progress import CollectProgress, CollectReport, Tally
 from mhmodels.search.collecting.settings import DEFAULT_SETTINGS, CollectSettings
 from mhmodels.search.collecting.workers import run_workers
-from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.loading import load_space
 from mhmodels.search.space.sampling import Sample, sample
 from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.store import Store
@@ -65,7 +65,7 @@ def collect(
         >>> [(tally.hardware, tally.kind, tally.measured) for tally in report.tallies]
         [('ethos-u55-128', 'estimated', 2)]
     """
-    chosen = get_space(space) if isinstance(space, str) else space
+    chosen = load_space(space) if isinstance(space, str) else space
     drawn = sample(chosen, networks) if isinstance(networks, int) else networks
     with Store(None if store is None else os.fspath(store)) as rows, claimed(rows.path, hardware):
         plan = make_plan(chosen, drawn, hardware, rows, settings, hardware=known)

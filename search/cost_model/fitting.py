@@ -22,7 +22,7 @@ from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.regression.robust import Judged
 from mhmodels.search.cost_model.statistics import Statistics, statistics
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.loading import load_space
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
@@ -134,7 +134,7 @@ def fit(
     """
     from threadpoolctl import threadpool_limits
 
-    space = get_space(space) if isinstance(space, str) else space
+    space = load_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
     rows, ms = checked_latencies(space, encodings, latency_ms)
     form: Form = options.form or usual_form(space)

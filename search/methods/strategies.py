@@ -18,6 +18,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
 from mhmodels.search.methods.evolution import EvaluatedNetworks, front_search, regularised, require_pymoo
+from mhmodels.search.methods.front_evolution import front_evolution
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 
@@ -186,24 +187,62 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
         """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
-        references, counted = np.array(list(objective.reward.references.values())), objective.reward.counted
-        goals = 1 + (int(counted.sum()) if self.each else 1)
-        search = front_search(objective.space, seed, self.evaluations, self.population, goals)
-        told: Floats | None = None
-        best: tuple[float, Encodings] | None = None
-        while True:
-            try:
-                rows = search.send(told)
-            except StopIteration:
-                break
-            batch = yield Ask(rows, "nsga2")
-            costs = (batch.latencies / references)[:, counted] if self.each else batch.f[:, None]
-            told = np.column_stack([batch.accuracy, -costs])
-            place = int(batch.rewards.argmax())
-            if best is None or batch.rewards[place] > best[0]:
-                best = (float(batch.rewards[place]), rows[place])
-        assert best is not None
-        return best[1]
+        search = front_search(objective.space, seed, self.evaluations, self.population, _goals(objective, self.each))
+        return (yield from _front_run(objective, search, self.each, "nsga2"))
+
+
+class FrontEvolution(_Method, frozen=True, kw_only=True, tag="front-evolution"):
+    """Evolution whose population is the Pareto front, as Profiling Neural Blocks searches (CIKM 2021, arXiv 2109.12426).
+
+    In every generation, random members of the front of all networks so far have children. In each unit of a child, a layer is
+    added, a layer is removed, or a block is swapped, with the unit's probability. The result is the network of the best reward.
+
+    Attributes:
+        evaluations: Number of different networks to evaluate, at least 1. The default is that of the paper: 100 random networks,
+            then 10 generations.
+        population: Number of networks to begin with, at least 1: those of `start`, and random ones.
+        children: Number of networks of a generation, at least 1.
+        probabilities: Probability that a unit changes, from 0 to 1, in the order of the units; the last one holds for all further
+            units, and is above 0. A unit is a stage; every decision outside stages is a unit after them. For the paper's NPU:
+            `(0.25, 0.25, 0.25, 0.5)`.
+        start: Encodings to begin with, each a tuple of choices, such as the networks of a profile that are members of the reduced
+            space. They are evaluated as all others, so that an evaluator that knows them saves their cost.
+        each: As in `NonDominated`.
+
+    Example:
+        >>> from mhmodels.search import FrontEvolution
+        >>> FrontEvolution(evaluations=600, population=30, children=57, probabilities=(0.25, 0.25, 0.25, 0.5)).budget
+        600
+    """
+
+    evaluations: int = 2100
+    population: int = 100
+    children: int = 200
+    probabilities: tuple[float, ...] = (0.5,)
+    start: tuple[tuple[int, ...], ...] = ()
+    each: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.probabilities
+        if not given or not all(0 <= one <= 1 for one in given) or not given[-1]:
+            raise SearchError(
+                f"method: field 'probabilities' is {given}, expected numbers from 0 to 1, the last one above 0 (it holds for all "
+                "further units)"
+            )
+
+    @property
+    def budget(self) -> int:
+        """Number of networks that the method asks for."""
+        return self.evaluations
+
+    def run(self, objective: Objective, seed: int) -> MethodRun:
+        """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
+        start = objective.space.check(self.start) if self.start else None
+        search = front_evolution(
+            objective.space, seed, self.evaluations, self.population, self.children, self.probabilities, start
+        )
+        return (yield from _front_run(objective, search, self.each, "front-evolution"))
 
 
 class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
@@ -265,7 +304,32 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         return best
 
 
-Method: TypeAlias = Random | Evolution | NonDominated | Reinforce
+Method: TypeAlias = Random | Evolution | NonDominated | FrontEvolution | Reinforce
+
+
+def _goals(objective: Objective, each: bool) -> int:
+    """Number of goals of a search for a front: accuracy, and f or the latency on each hardware that counts."""
+    return 1 + (int(objective.reward.counted.sum()) if each else 1)
+
+
+def _front_run(objective: Objective, search: Generator[Encodings, Floats | None, None], each: bool, phase: str) -> MethodRun:
+    """Tells a search for a front accuracies and negative costs of its networks, and returns the network of the best reward."""
+    references, counted = np.array(list(objective.reward.references.values())), objective.reward.counted
+    told: Floats | None = None
+    best: tuple[float, Encodings] | None = None
+    while True:
+        try:
+            rows = search.send(told)
+        except StopIteration:
+            break
+        batch = yield Ask(rows, phase)
+        costs = (batch.latencies / references)[:, counted] if each else batch.f[:, None]
+        told = np.column_stack([batch.accuracy, -costs])
+        place = int(batch.rewards.argmax())
+        if best is None or batch.rewards[place] > best[0]:
+            best = (float(batch.rewards[place]), rows[place])
+    assert best is not None
+    return best[1]
 
 
 def _remember(known: dict[bytes, tuple[Encodings, float]], rows: Encodings, rewards: NDArray[np.float64]) -> None:

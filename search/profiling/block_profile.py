@@ -124,6 +124,29 @@ class DecisionEffect(Effect, frozen=True, kw_only=True):
     n: _Count
 
 
+class BlockDifference(Effect, frozen=True, kw_only=True):
+    """What it changes to use one block instead of another in a whole stage. Its interval is that of the difference.
+
+    Attributes:
+        stage: Number of the stage, from 1: the unit, except in FBNet, whose stages are one unit; 0 for the whole network.
+        block, other: The blocks.
+        layers: Number of layers that offer both.
+        mean: Networks with `block` at all these layers, less networks with `other` there. Optional layers are as often present as
+            in the mean network.
+
+    Example:
+        >>> from mhmodels.search import BlockDifference
+        >>> one = BlockDifference(stage=1, block="conv kernel=5", other="conv kernel=3", layers=4, mean=0.5, low=0.2, high=0.8)
+        >>> one.is_clear
+        True
+    """
+
+    stage: _Count
+    block: str
+    other: str
+    layers: _Count
+
+
 class BlockProfile(Checked, frozen=True, kw_only=True):
     """Effects of the choices of a space on a metric of whole networks.
 
@@ -140,6 +163,7 @@ class BlockProfile(Checked, frozen=True, kw_only=True):
         depth: Effects of the presence of layers.
         decisions: Effects of widths, resolutions and other decisions.
         missing: Choices that no network has, in words; effects are relative to networks without them.
+        differences: Differences between blocks of a stage, each pair once; empty where they were not asked for.
 
     Example:
         >>> from mhmodels.search import get_space, profile, sample
@@ -162,3 +186,4 @@ class BlockProfile(Checked, frozen=True, kw_only=True):
     depth: tuple[DepthEffect, ...]
     decisions: tuple[DecisionEffect, ...]
     missing: tuple[str, ...]
+    differences: tuple[BlockDifference, ...] = ()

@@ -14,6 +14,7 @@ from mhmodels.search.cost_model.regression.robust import SPREADS, far_off, judge
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.profiling.block_profile import BlockProfile
 from mhmodels.search.profiling.contrasts import profile_parts
+from mhmodels.search.profiling.differences import block_differences
 from mhmodels.search.profiling.estimating import LinearFit, fit_linear
 from mhmodels.search.profiling.features import SHARES, EffectColumns, effect_columns, effect_count
 from mhmodels.search.profiling.layout import as_profiled, layout_of
@@ -34,7 +35,13 @@ def networks_needed(effects: int) -> int:
 
 
 def profile(
-    space: SearchSpace, encodings: ArrayLike, values: ArrayLike, *, confidence: float = 0.9, robust: bool = True
+    space: SearchSpace,
+    encodings: ArrayLike,
+    values: ArrayLike,
+    *,
+    confidence: float = 0.9,
+    robust: bool = True,
+    differences: bool = False,
 ) -> BlockProfile:
     """Estimates what every choice of a space does to a metric of whole networks (arXiv 2109.12426, section 3).
 
@@ -49,6 +56,7 @@ def profile(
         confidence: Two-sided confidence of the intervals, above 0 and below 1.
         robust: Whether single absurd values are left out: those at least three times above or below the prediction by all others
             and far outside of its usual errors. Without effect if a value is not above 0.
+        differences: Whether to estimate the differences between all blocks of a stage too, which `reduce_space` needs.
 
     Returns:
         Effects with intervals. The intervals contain the true effects with the given probability on average over the effects.
@@ -72,10 +80,12 @@ def profile(
 
     # Several threads are slower on these small matrices, and change the last digits of the result.
     with threadpool_limits(1, "blas"):
-        return _profiled(space, encodings, values, confidence, robust)
+        return _profiled(space, encodings, values, confidence, robust, differences)
 
 
-def _profiled(space: SearchSpace, encodings: ArrayLike, values: ArrayLike, confidence: float, robust: bool) -> BlockProfile:
+def _profiled(
+    space: SearchSpace, encodings: ArrayLike, values: ArrayLike, confidence: float, robust: bool, differences: bool
+) -> BlockProfile:
     """The profile, with BLAS as it is set."""
     layout = layout_of(space)
     rows = space.check(encodings)
@@ -119,6 +129,7 @@ def _profiled(space: SearchSpace, encodings: ArrayLike, values: ArrayLike, confi
         set_aside=int((~kept).sum()),
         level=level,
         error=fit.loo_error,
+        differences=block_differences(reference, estimate) if differences else (),
         **parts._asdict(),
     )
 

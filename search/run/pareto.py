@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.search.arrays import Floats
+from mhmodels.search.methods.dominance import non_dominated
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluations import Evaluations
 
@@ -56,16 +57,7 @@ def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
         >>> pareto_front(rows, costs=np.array([[1.0], [2.0], [3.0]])).tolist()
         [1, 0]
     """
-    goals = np.column_stack([-rows.accuracy, costs])
-    _, first = np.unique(goals, axis=0, return_index=True)
-    order = first[np.lexsort(goals[first].T[::-1])]
-    kept = np.empty(len(order), np.int64)
-    count = 0
-    for row in order:  # what beats a network comes before it
-        if not (goals[kept[:count]] <= goals[row]).all(axis=1).any():
-            kept[count] = row
-            count += 1
-    return kept[:count]
+    return non_dominated(np.column_stack([-rows.accuracy, costs]))
 
 
 def front_document(objective: Objective, rows: Evaluations, each: bool) -> FrontDocument:

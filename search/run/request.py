@@ -83,8 +83,8 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
     Accuracies come from `evaluator` or from `weight_sharing`; latencies from `cost_models` or from the table `latencies`.
 
     Attributes:
-        space: Name of a search space, for example `multi_hardware`; see `mhmodels.search.space.catalogue.space_makers`.
-        method: Search method with its settings: `Reinforce`, `Evolution`, `NonDominated` or `Random`.
+        space: Name of a search space, for example `multi_hardware`, or the file of a reduced one; see `load_space`.
+        method: Search method with its settings: `Reinforce`, `Evolution`, `NonDominated`, `FrontEvolution` or `Random`.
         evaluator: Source of accuracies: `FILE.npz[:COLUMN]` or `FILE.csv`, a published table; `FILE.jsonl`, lines of encoding
             and accuracy that a predictor is trained on; `MODULE:FUNCTION`, which is called with the space and encodings
             (n, decisions) and returns fractions (n,). Empty if another source is given.
@@ -158,6 +158,7 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
 
     def files(self) -> Iterator[Path]:
         """Paths that the search may read, to which nothing may be written; some of them may not exist."""
+        yield Path(self.space)
         yield from map(Path, self.cost_models)
         if self.latencies:
             yield from (Path(self.latencies), Path(self.latencies).with_suffix(".json"))

@@ -16,8 +16,8 @@ from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.run.request import RequestError, SearchRequest
 from mhmodels.search.run.sources.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
 from mhmodels.search.run.sources.latencies import open_latencies
-from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.limits import hardware_limits, restricted
+from mhmodels.search.space.loading import is_space_file, load_space
 from mhmodels.search.space.restriction import Removal
 from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.training.data import digits64
@@ -83,11 +83,11 @@ def resolve_search(
         ['ethos-u55-128']
     """
     _check_one_source(request, accuracy)
-    request = located(request)
+    given = load_space(request.space)
+    request = located(request, given.name)
     request.check_texts()
-    whole = get_space(request.space)
-    space, removals = restricted(whole, hardware_limits(request.limits, note))
-    latencies = open_latencies(request, space, whole)
+    space, removals = restricted(given, hardware_limits(request.limits, note))
+    latencies = open_latencies(request, space, given.unrestricted())
     for remark in latencies.remarks:
         note(remark)
     reward = Reward(
@@ -110,11 +110,12 @@ def resolve_search(
     )
 
 
-def located(request: SearchRequest) -> SearchRequest:
+def located(request: SearchRequest, space: str) -> SearchRequest:
     """The same request with absolute file names in place of relative ones and of ids of what comes with the package.
 
     Args:
         request: Request of a search.
+        space: Name of its whole space.
 
     Raises:
         UnknownNameError: A cost model or table is neither a file nor comes with the package.
@@ -122,8 +123,9 @@ def located(request: SearchRequest) -> SearchRequest:
     sharing = request.weight_sharing
     return msgspec.structs.replace(
         request,
+        space=str(Path(request.space).absolute()) if is_space_file(request.space) else request.space,
         evaluator=absolute_evaluator(request.evaluator),
-        cost_models=tuple(str(model_path(request.space, Path(word))) for word in request.cost_models),
+        cost_models=tuple(str(model_path(space, Path(word))) for word in request.cost_models),
         latencies=str(table_path(Path(request.latencies))) if request.latencies else "",
         reference=None if request.reference is None else _absolute_model(request.reference),
         weight_sharing=None if sharing is None else msgspec.structs.replace(sharing, data=absolute_data(sharing.data)),

@@ -11,7 +11,7 @@ from typing import Any
 from mhmodels.architecture import Architecture
 from mhmodels.formats.json_files import plain_text
 from mhmodels.search.errors import SearchError
-from mhmodels.search.methods.strategies import NonDominated
+from mhmodels.search.methods.strategies import FrontEvolution, NonDominated
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluations import Evaluations
 from mhmodels.search.run.front.judging import front_members
@@ -90,14 +90,14 @@ class SearchResult:
 
         Args:
             each: Whether the latency on every hardware is a cost of its own; otherwise the only cost is f, the aggregated
-                normalised latency. None means True, and False for the method `NonDominated(each=False)`.
+                normalised latency. None means `each` of the methods `NonDominated` and `FrontEvolution`, and True for others.
 
         Raises:
             RequestError: The search ended with a single network that was judged (a preset without finalists).
         """
         self.request.check_front()
         method = self.request.method
-        usual = method.each if isinstance(method, NonDominated) else True
+        usual = method.each if isinstance(method, (FrontEvolution, NonDominated)) else True
         return front_document(self.objective, self.found.log, usual if each is None else each)
 
     def front_members(self) -> Evaluations:

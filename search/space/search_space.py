@@ -160,6 +160,10 @@ class SearchSpace:
             )
         return rows.astype(np.int16)
 
+    def members(self, encodings: Encodings) -> Bools:
+        """(n,), whether each encoding (n, decisions) of the unrestricted space is a member."""
+        return np.asarray(~self._wrong(encodings).any(axis=1))
+
     def contains(self, member: object) -> bool:
         """Whether an encoding (decisions,) is a member."""
         try:

@@ -98,12 +98,12 @@ def test_everything_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from mhmodels.search.run.sources import latencies
 
     opened: list[str] = []
-    for module, name in ((latencies, "load_cost_model"), (resolving, "get_space")):
+    for module, name in ((latencies, "load_cost_model"), (resolving, "load_space")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda word, real=real, name=name: opened.append(name) or real(word))
     own = request(space="multi_hardware", latencies="", cost_models=("ethos-u55-128", "ethos-u85-256"))
     resolved = resolve_search(own, accuracy=accuracy)
-    assert sorted(opened) == ["get_space", "load_cost_model", "load_cost_model"]
+    assert sorted(opened) == ["load_cost_model", "load_cost_model", "load_space"]
     assert list(resolved.cost_models) == list(resolved.references) == ["ethos-u55-128", "ethos-u85-256"]
     assert all(Path(path).is_file() for path in resolved.request.cost_models)
 

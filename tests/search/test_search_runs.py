@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 from mhmodels.errors import StoreError
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
-from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, Random, Reinforce
+from mhmodels.search.methods.strategies import Evolution, FrontEvolution, Method, NonDominated, Random, Reinforce
 from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
@@ -38,6 +38,8 @@ METHODS: dict[str, Method] = {
     "parallel evolution": Evolution(evaluations=150, population=20, tournament=10, children=8),
     "nsga2": NonDominated(evaluations=150, population=20),
     "nsga2, norm": NonDominated(evaluations=150, population=20, each=False),
+    "front evolution": FrontEvolution(evaluations=150, population=10, children=20, each=False),
+    "front evolution, start": FrontEvolution(evaluations=150, population=10, children=20, start=((0,) * 5, (3,) * 5, (0,) * 5)),
     "reinforce": Reinforce(controller=CONTROLLER, replicas=3, refinement=30, population=10, tournament=5),
 }
 
@@ -69,7 +71,7 @@ def test_equal_seeds_give_equal_searches_and_others_do_not(name: str) -> None:
     assert not np.array_equal(one.log.encodings, other.log.encodings)
 
 
-@pytest.mark.parametrize("name", ["random", "evolution", "nsga2"])
+@pytest.mark.parametrize("name", ["random", "evolution", "nsga2", "front evolution"])
 def test_a_space_that_is_exhausted_ends_the_search(name: str) -> None:
     """4^2 networks and a budget of 150."""
     small = toys.objective(toys.space(decisions=2), target=2.0)

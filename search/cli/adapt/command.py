@@ -67,14 +67,14 @@ def adapt_command(
     from mhmodels.search.cli.adapt.source_words import read_sources
     from mhmodels.search.cli.adapt.target import open_target
     from mhmodels.search.cost_model.fitting import Fit
-    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.space.loading import load_space
     from mhmodels.system.files import write_atomically
 
     if target.hardware is None and target.data is None:
         raise click.UsageError("give a --target to measure on, or its latencies as --data FILE.csv")
     files = [Path(word) for word in sources if Path(word).suffix]
     check_places({"-o": output, "--plot": plot}, (*files, *latency_data.files_read(target.data, target.store)))
-    space = get_space(space_name)
+    space = load_space(space_name)
     where = conditions(target.where)
     opened = open_target(space, target, phones, where)
     found = read_sources(space, sources, opened.hardware, target.store)

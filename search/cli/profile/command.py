@@ -10,7 +10,7 @@ import click
 
 from mhmodels.cli.common import check_places, emit_json, json_option, working
 from mhmodels.search.cli import device_latencies
-from mhmodels.search.cli.device_latencies import DeviceOptions
+from mhmodels.search.cli.device_latencies import DeviceOptions, profiled_device_options
 from mhmodels.search.cli.options import (
     INPUT_FILE,
     PICTURE,
@@ -29,27 +29,9 @@ if TYPE_CHECKING:
 
 @click.command("profile")
 @space_option
-@click.option(
-    "--data",
-    type=INPUT_FILE,
-    multiple=True,
-    metavar="FILE",
-    help="Latencies of networks in the formats of `search fit --data`, or any table with a column for --metric; may be repeated. "
-    "A column `hardware` names the device of each row. Default: the collections of the space that come with the package.",
-)
-@click.option(
-    "--store",
-    type=click.Path(dir_okay=False),
-    default=None,
-    metavar="FILE",
-    help="SQLite file with stored measurements, alone or together with --data. Default: none.",
-)
-@click.option(
-    "--hardware",
-    "listed",
-    multiple=True,
-    metavar="ID...",
-    help="Ids of the hardware to profile, separated by blanks or commas; may be repeated. Default: all.",
+@profiled_device_options(
+    "Latencies of networks in the formats of `search fit --data`, or any table with a column for --metric; may be repeated. "
+    "A column `hardware` names the device of each row. Default: the collections of the space that come with the package."
 )
 @where_option
 @click.option(
@@ -116,9 +98,9 @@ def profile_command(
     with intervals: an effect is clear where its interval does not contain 0.
     """
     from mhmodels.search.cli.profile import samples, views
-    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.cli.whole_space import whole_space
 
-    space = get_space(space_name)
+    space = whole_space(space_name)
     devices = DeviceOptions(data, store, listed, None, where)
     check_places({"--plot": plot}, [*device_latencies.files_read(data, store), *cost_models])
     found = samples.read(space, metric, devices, conditions(where), count, seed, cost_models)

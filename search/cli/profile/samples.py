@@ -97,16 +97,25 @@ def read(
     return {metric: _computed(space, metric, count, seed)}
 
 
-def profiled(space: SearchSpace, found: Mapping[str, MetricSample], confidence: float) -> dict[str, BlockProfile]:
+def profiled(
+    space: SearchSpace,
+    found: Mapping[str, MetricSample],
+    confidence: float,
+    *,
+    differences: bool = False,
+    all_of: bool = False,
+) -> dict[str, BlockProfile]:
     """Profiles each hardware. One of several that cannot be profiled is left out with a note.
 
     Args:
         space: Space of the networks.
         found: Networks by name of the hardware.
         confidence: Confidence of the intervals.
+        differences: Whether to estimate the differences between blocks too.
+        all_of: Whether none may be left out.
 
     Raises:
-        CostModelError: No hardware can be profiled.
+        CostModelError: No hardware can be profiled, or one that may not be left out.
     """
     from mhmodels.search.errors import CostModelError
     from mhmodels.search.profiling.regression import profile
@@ -114,9 +123,11 @@ def profiled(space: SearchSpace, found: Mapping[str, MetricSample], confidence: 
     result = {}
     for name, one in found.items():
         try:
-            result[name] = profile(space, one.encodings, one.values, confidence=confidence, robust=one.is_measured)
+            result[name] = profile(
+                space, one.encodings, one.values, confidence=confidence, robust=one.is_measured, differences=differences
+            )
         except CostModelError as error:
-            if len(found) == 1:
+            if len(found) == 1 or all_of:
                 raise type(error)(f"{name}: {error}") from error
             note(f"{name} is left out: {error}")
             continue

@@ -47,24 +47,34 @@ class Latencies(NamedTuple):
 def merged(
     space: SearchSpace, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
 ) -> Latencies:
-    """Merges several latencies of one network into their median.
+    """Merges several latencies of one network into their median. Networks that a restriction of the space removed are left out.
 
     Args:
-        space: Space of the networks.
-        encodings: (n, decisions), with repetitions.
+        space: Space of the networks, whole or restricted.
+        encodings: (n, decisions), of the whole space, with repetitions.
         ms: (n,), milliseconds.
         names: (n,), distributions, "" where unknown.
         origin: Hardware and conditions of the latencies.
         remarks: Remarks so far.
+
+    Raises:
+        CostModelError: No network is a member of the restricted space.
     """
-    unique, first, place = np.unique(space.canonical(encodings), axis=0, return_index=True, return_inverse=True)
+    encodings, told = space.canonical(encodings), list(remarks)
+    inside = space.members(encodings)
+    if not inside.all():
+        outside = f"of {len(inside)} networks are outside of the reduced space '{space.name}'"
+        if not inside.any():
+            raise CostModelError(f"all {outside}, expected members: use the whole space, or measure networks of the reduced one")
+        told.append(f"{len(inside) - int(inside.sum())} {outside} and are left out")
+        encodings, ms, names = encodings[inside], ms[inside], [names[i] for i in np.flatnonzero(inside)]
+    unique, first, place = np.unique(encodings, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = place.ravel()
     by_place: list[list[float]] = [[] for _ in range(len(unique))]
     for i, value in zip(place.tolist(), ms.tolist(), strict=True):
         by_place[i].append(value)
     medians = np.array([float(np.median(values)) for values in by_place])
-    told = list(remarks)
     if len(unique) < len(ms):
         factor = max(max(values) / min(values) for values in by_place)
         told.append(

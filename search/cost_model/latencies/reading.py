@@ -76,12 +76,12 @@ def read_latencies(
     path = Path(path)
     origin = with_provenance(LatencyOrigin(origin) if isinstance(origin, str) else origin, provenance_of(path, space))
     text = read_bytes(path, limit=MAX_BYTES)
-    lines = _lines(text, path, space, origin.hardware)
+    lines = _lines(text, path, space.unrestricted(), origin.hardware)
     stored: dict[bytes, float | None] = {}
     lacking = [line.encoding for line in lines if line.ms is None]
     if store is not None and isinstance(space, ArchitectureSpace) and lacking:
         table = origin.environment if len(lacking) < len(lines) else None
-        stored, origin = look_up(store, space, lacking, origin, where)
+        stored, origin = look_up(store, space.unrestricted(), lacking, origin, where)
         if table is not None and origin.environment is not None and any(ms is not None for ms in stored.values()):
             _check_alike(path, table, origin.environment)
     remarks = [*_cut_off(text, path)]
@@ -109,7 +109,7 @@ def read_all_hardware(path: str | os.PathLike[str], space: SearchSpace, hardware
             hardware has latencies of several kinds.
     """
     path = Path(path)
-    provenance = provenance_of(path, space)
+    provenance, whole = provenance_of(path, space), space.unrestricted()
     text = read_bytes(path, limit=MAX_BYTES)
     found = {}
     for name, rows in _rows_by_hardware(text, path).items():
@@ -120,7 +120,7 @@ def read_all_hardware(path: str | os.PathLike[str], space: SearchSpace, hardware
             raise CostModelError(
                 f"{path}: latencies on '{name}' are {' and '.join(kinds)}, expected one kind: give each its own hardware id"
             )
-        lines = [_line(row, space, where) for where, row in rows]
+        lines = [_line(row, whole, where) for where, row in rows]
         origin = with_provenance(LatencyOrigin(name), provenance)
         found[name] = _merged_lines(lines, {}, space, origin, path, _cut_off(text, path))
     return found

@@ -49,8 +49,9 @@ def stored_latencies(store: Store, space: SearchSpace, hardware: str, where: Map
         >>> latencies.ms.shape, latencies.origin.kind
         ((2,), 'estimated')
     """
+    whole = space.unrestricted()
     named = [row for row in _latest(store, hardware, where=where) if row.model.startswith(f"{space.name}:")]
-    found = [row for row in named if _is_member(row, space)]
+    found = [row for row in named if _is_member(row, whole)]
     if not found:
         there = ", ".join(store.hardware()) or "none"
         raise CostModelError(
@@ -63,7 +64,7 @@ def stored_latencies(store: Store, space: SearchSpace, hardware: str, where: Map
     for row in rows:
         steady = steady_ms(row, speed)
         if steady is not None:
-            encodings.append(space.parse(row.model))
+            encodings.append(whole.parse(row.model))
             ms.append(steady)
             names.append(_distribution(row))
     origin = _origin(rows, LatencyOrigin(hardware, baselines=stored_baselines(store, rows, speed)))

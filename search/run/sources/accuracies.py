@@ -112,13 +112,13 @@ def read_predictor(path: Path, space: SearchSpace) -> PredictedAccuracy:
 
     Args:
         path: JSON lines of encoding and accuracy: `{"encoding": "SPACE:0:1:…", "accuracy": 0.9}`.
-        space: Space of the encodings.
+        space: Space of the encodings. Lines of networks that a restriction removed count too.
 
     Raises:
         FileFormatError: The file cannot be read, or a line is no such object.
         MhmodelsError: An encoding is no member of the space, or there are fewer than ten different networks.
     """
-    rows, values = [], []
+    rows, values, whole = [], [], space.unrestricted()
     for number, line in enumerate(read_bytes(path, limit=1 << 30).splitlines(), 1):
         if line.strip():
             try:
@@ -129,10 +129,10 @@ def read_predictor(path: Path, space: SearchSpace) -> PredictedAccuracy:
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            rows.append(encoding_of(row, space, f"{path}: line {number}"))
+            rows.append(encoding_of(row, whole, f"{path}: line {number}"))
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
-    return PredictedAccuracy(space, np.array(rows), values)
+    return PredictedAccuracy(whole, np.array(rows), values)
 
 
 def _accuracy(value: object) -> float:

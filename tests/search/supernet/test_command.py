@@ -147,6 +147,6 @@ def test_data_are_remembered_by_their_whole_path(tmp_path: Path, monkeypatch: py
         ("records/train-*", str(tmp_path / "records/train-*")),
     ):
         request = SearchRequest(space=SPACE, weight_sharing=WeightSharing(preset=PRESETS["quick"], data=given))
-        sharing = located(request).weight_sharing
+        sharing = located(request, request.space).weight_sharing
         assert sharing is not None
         assert sharing.data == kept

@@ -1,0 +1,1 @@
+"""`mhmodels search reduce`: cuts a space to the blocks and depths that suit hardware."""
