@@ -99,11 +99,11 @@ def _show_blocks(found: Reduction) -> None:
 
     if not found.removed:
         return
-    out, table = console(), _table("unit", "removed", "instead", "latency %", "accuracy")
+    out, table = console(), _table("unit", "block", "by", "latency %", "accuracy")
     for one in found.removed[:_MOST]:
         unit = str(one.unit) if one.unit else "all"
-        table.add_row(unit, short(one.block), short(one.by), _least(one.cost), _numbers(one.accuracy, 1))
-    out.print(f"{len(found.removed)} blocks of units are removed:")
+        table.add_row(unit, short(one.block), short(one.by), _least(one.cost), _numbers(one.accuracy, 1, 4))
+    out.print(f"blocks of units that are removed, and faster blocks that remain ({len(found.removed)}):")
     out.print(table, width=_WIDTH)
     if len(found.removed) > _MOST:
         out.print(f"… and {len(found.removed) - _MOST} more, which --json lists")
@@ -114,23 +114,23 @@ def _show_caps(found: Reduction) -> None:
         return
     out, table = console(), _table("unit", "layers left", "latency %", "accuracy")
     for one in found.caps:
-        table.add_row(str(one.unit), f"up to {one.layers}", _least(one.cost), _numbers(one.accuracy, 1))
-    out.print(f"{len(found.caps)} last layers are removed:")
+        table.add_row(str(one.unit), f"up to {one.layers}", _least(one.cost), _numbers(one.accuracy, 1, 4))
+    out.print(f"last layers that are removed ({len(found.caps)}):")
     out.print(table, width=_WIDTH)
 
 
 def _least(costs: Sequence[ChoiceCost]) -> str:
     """The smallest of the costs on several hardware, which is the one that decides."""
-    return _numbers(min(costs, key=lambda cost: cost.mean or 0), 100)
+    return _numbers(min(costs, key=lambda cost: cost.mean or 0), 100, 1)
 
 
-def _numbers(effect: Effect, factor: float) -> str:
-    """An effect with its interval, with as many decimals as the interval is wide."""
+def _numbers(effect: Effect, factor: float, most: int) -> str:
+    """An effect with its interval, with as many decimals as the interval asks for, up to a number."""
     assert effect.mean is not None
     assert effect.low is not None
     assert effect.high is not None
     mean, low, high = (factor * value for value in (effect.mean, effect.low, effect.high))
-    decimals = min(max(1 - math.floor(math.log10(max((high - low) / 2, abs(mean) / 1000, 1e-6))), 0), 4)
+    decimals = min(max(1 - math.floor(math.log10(max((high - low) / 2, abs(mean) / 1000, 1e-6))), 0), most)
     return f"{mean:+.{decimals}f} ({low:+.{decimals}f} to {high:+.{decimals}f})"
 
 
@@ -138,9 +138,9 @@ def _table(*headings: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(*headings, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table = Table(*headings, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
-        column.justify = "left" if column.header in ("removed", "instead", "layers left") else "right"
+        column.justify = "left" if column.header in ("block", "by", "layers left") else "right"
         column.no_wrap = column.justify == "right"
     return table
 

@@ -56,7 +56,7 @@ def test_removed_blocks_are_printed_with_numbers_and_written(folder: Path, tmp_p
     text = result.stdout
     assert max(map(len, text.splitlines())) <= 80
     assert "npu: 200 networks, mean network " in text
-    assert "15 blocks of units are removed:" in text
+    assert "blocks of units that are removed, and faster blocks that remain (15):" in text
     assert "ib k7 e6" in text
     space = load_space(str(output))
     assert f"(log10 {np.log10(float(SPACE.sizes.distinct)):.2f} and {np.log10(float(space.sizes.distinct)):.2f})" in text

@@ -96,7 +96,7 @@ def test_without_a_rate_more_accurate_blocks_stay(devices: Any) -> None:
 
 
 def test_blocks_of_the_whole_network_are_judged_at_once() -> None:
-    latency, accuracy = profiles({"npu": npu}, 100)
+    latency, accuracy = profiles({"npu": npu}, 200)
     found = reduce_space(SPACE, latency, accuracy, per="network")
     assert removed(found) == {(0, block) for _, block in ALL_7X7}
     assert len(found.removed[0].decisions) == 20
