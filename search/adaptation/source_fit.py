@@ -26,6 +26,8 @@ _STRENGTHS = 10.0 ** np.arange(-6.0, 1.1, 0.5)
 _SPREADS = 8.0
 """Number of robust standard deviations of the errors beyond which a latency is set aside."""
 _ROUNDS = 3
+_FAR_BETTER = 0.8
+"""Root mean square error of a cost model over that of kernel regression up to which the cost model is taken."""
 _MARGIN = 0.5
 """How far predictions may be beyond the latencies of the source, as a log ratio."""
 
@@ -40,9 +42,10 @@ class _KernelFit(NamedTuple):
 def fit_source(
     space: SearchSpace, encodings: Encodings, ms: Floats, standard: Standard, origin: LatencyOrigin
 ) -> KernelSource | CostModelData:
-    """Fits the latencies of a source: by kernel regression or by a cost model, whichever predicts left-out networks better.
+    """Fits the latencies of a source: by kernel regression, or by a cost model where this predicts left-out networks far better.
 
-    Where widths vary, sums over operations follow latencies much more closely; where the parts of a network overlap, they cannot.
+    Where widths vary, sums over operations follow latencies much more closely; where the parts of a network overlap, they cannot,
+    and where both predict equally well, kernel regression is closer for the fastest networks.
 
     Args:
         space: Space of the networks.
@@ -69,7 +72,7 @@ def fit_source(
     left_out = np.log(np.clip(sums.left_out_ms, low, high))
     both = np.isfinite(kernel.left_out) & np.isfinite(left_out)
     errors = [_loss(predicted[both] - np.log(ms[both])) for predicted in (kernel.left_out, left_out)]
-    if not both.any() or errors[0] <= errors[1]:
+    if not both.any() or errors[1] > _FAR_BETTER**2 * errors[0]:
         return kernel.source
     content = msgspec.structs.asdict(sums.model) | {"floor_ms": float(low)}
     return CostModelData(**content)

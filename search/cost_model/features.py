@@ -28,12 +28,12 @@ _KINDS = (
     # New kinds are appended, so that the meaning and position of existing features do not change.
     "max_pool", "average_pool", "pad",
 )  # fmt: skip
-_QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
-NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in _QUANTITIES)
+QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
+NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in QUANTITIES)
 _SIGNED = (
     "kind", "in_channels", "channels", "kernel", "stride", "dilation", "groups", "bias", "batch_norm", "activation", "size",
 )  # fmt: skip
-_START = {kind: i * len(_QUANTITIES) for i, kind in enumerate(_KINDS)}
+_START = {kind: i * len(QUANTITIES) for i, kind in enumerate(_KINDS)}
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -43,7 +43,7 @@ def structural(piece: Piece) -> Floats:
     for op in piece.ops:
         if op.kind == "reshape":
             continue
-        kind, values = _kind(op), _quantities(op, piece.read_size(op))
+        kind, values = _kind(op), quantities(op, piece.read_size(op))
         result[_START[kind] : _START[kind] + len(values)] += values
         if op.activation == "hard_swish":
             written = _area(op.size) * op.channels
@@ -83,7 +83,13 @@ def _kind(op: Op) -> str:
     return op.kind
 
 
-def _quantities(op: Op, read_size: tuple[int, int]) -> tuple[float, ...]:
+def quantities(op: Op, read_size: tuple[int, int]) -> tuple[float, ...]:
+    """Values of `QUANTITIES` of an operation.
+
+    Args:
+        op: The operation, without the activation that it ends with.
+        read_size: Height and width of its input.
+    """
     area = _area(op.size)
     layer = layer_complexity(op)
     read = _area(read_size) * op.in_channels * (2 if op.kind == "add" else 1)

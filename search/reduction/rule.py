@@ -25,8 +25,8 @@ def reduce_space(
     *,
     aggregate: HardwareAggregate = "avg",
     per: Scope = "unit",
-    rate: float = 0.25,
-    depth_rate: float = 0.5,
+    rate: float = 0.5,
+    depth_rate: float = 0.75,
     least_share: float = 0.01,
 ) -> Reduction:
     """Removes blocks and last layers that do not pay on some hardware (after arXiv 2109.12426, section 5).

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rate",
     type=FiniteRange(0, 1),
-    default=0.25,
+    default=0.5,
     show_default=True,
     help="Share of the exchange rate, the accuracy that better steps between blocks buy for latency, below which a block is too "
     "dear: from 0 (only blocks without any gain of accuracy go) to 1.",
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @click.option(
     "--depth-rate",
     type=FiniteRange(0, 1),
-    default=0.5,
+    default=0.75,
     show_default=True,
     help="The same share for the last layer of a unit, from 0 to 1; its rate is that of blocks and layers together.",
 )

@@ -1,4 +1,4 @@
-"""Features of networks for adapted cost models: few totals, sums by class of kernel, and the choices themselves.
+"""Features of networks for adapted cost models: few totals, sums by class of kernel and size of map, and the choices themselves.
 
 With 10 to 20 measurements, a feature that every hardware cares about (number of kernels, MACs, bytes moved) needs a much wider
 prior than one that few care about, so features come in groups with a variance each.
@@ -6,6 +6,7 @@ prior than one that few care about, so features come in groups with a variance e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
 from mhmodels.search.cost_model.forms import builds
 from mhmodels.search.space.piece_table import gather
+from mhmodels.search.space.pieces import Piece
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.tabular import TabularSpace
 
@@ -29,6 +31,9 @@ _CLASSES = {
     "other": ("add", "multiply", "pool", "softmax", "hard_swish", "max_pool", "average_pool", "pad"),
 }
 """Kinds of kernels by class. Classes overlap where a hardware may treat a part of a class differently."""
+_LARGE, _SMALL = 28 * 28, 8 * 8
+"""Pixels from which on, and up to which, operations on a map are a class of their own. Accelerators compute channels in parallel:
+large maps have few of them, and small maps have many weights for each pixel."""
 REFERENCE_SIZE = 1000
 """Number of networks that define the mean and spread of each feature."""
 
@@ -120,11 +125,25 @@ def _structure(space: SearchSpace, encodings: Encodings) -> tuple[Floats, Floats
         sums = gather(space.table(features.structural, len(features.NAMES)), space.rows(encodings))
         everything = _columns(sorted({name.partition(".")[0] for name in features.NAMES}))
         totals = sums @ everything
-        return totals, np.hstack([sums @ _columns(kinds) for kinds in _CLASSES.values()])
+        by_map = gather(space.table(_by_map, 2 * len(_QUANTITIES)), space.rows(encodings))
+        return totals, np.hstack([*(sums @ _columns(kinds) for kinds in _CLASSES.values()), by_map])
     if isinstance(space, TabularSpace) and space.structure is not None:
         totals, classes = space.structure(encodings)
         return np.asarray(totals, np.float64), np.asarray(classes, np.float64)
     return np.zeros((len(encodings), 0)), _choice_counts(space, encodings)
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _by_map(piece: Piece) -> Floats:
+    """Sums (2 quantities,) over the operations of a piece that write large maps, and over those that write small ones."""
+    places = [features.QUANTITIES.index(name) for name in _QUANTITIES]
+    result = np.zeros((2, len(places)))
+    for op in piece.ops:
+        pixels = (op.size[0] or 1) * (op.size[1] or 1)
+        if op.kind != "reshape" and not _SMALL < pixels < _LARGE:
+            values = features.quantities(op, piece.read_size(op))
+            result[int(pixels <= _SMALL)] += [values[place] for place in places]
+    return result.ravel()
 
 
 def _columns(kinds: Sequence[str]) -> Floats:
