@@ -145,7 +145,7 @@ def label_offset_option(command: F) -> F:
         type=int,
         default=None,
         help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
-        "default for folders.",
+        "default for folders and IDX files.",
     )(command)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     required=True,
-    metavar="DIR|TFRECORDS|digits64",
+    metavar="DIR|TFRECORDS|idx:DIR|digits64",
     help="Pictures with labels, in the forms that `mhmodels train --data` takes.",
 )
 @label_offset_option
@@ -59,8 +59,8 @@ def evaluate(
     """Compute top-1 accuracy, top-5 accuracy and loss of weights on pictures.
 
     Pictures are cropped, resized and normalised by the rule in the weights file. If --data has a test part, only this part is
-    evaluated, else all pictures. A test part is a folder val/, validation/ or test/, or TFRecord files whose names begin with
-    val, validation or test.
+    evaluated, else all pictures. A test part is a folder val/, validation/ or test/, TFRecord files whose names begin with
+    val, validation or test, or the t10k files of an IDX data set.
     """
     from mhmodels.training.data.sources import open_data
     from mhmodels.training.errors import DataError

@@ -141,9 +141,10 @@ run_options = option_group(
 @click.option(
     "--data",
     required=True,
-    metavar="DIR|TFRECORDS|digits64",
+    metavar="DIR|TFRECORDS|idx:DIR|digits64",
     help="Training data: a folder with one subfolder per class (optionally inside train/ and val/), TFRecord files (a folder or "
-    "a quoted pattern), or the generated data sets digits64 and digits64-hard. With --distil also any folder of pictures.",
+    "a quoted pattern), a folder of IDX files such as idx:/usr/share/datasets/fashion-mnist, or the "
+    "generated data sets digits64 and digits64-hard. With --distil also any folder of pictures.",
 )
 @click.option(
     "--recipe",
@@ -157,7 +158,7 @@ run_options = option_group(
 @click.option(
     "--test-data",
     default=None,
-    metavar="DIR|TFRECORDS",
+    metavar="DIR|TFRECORDS|idx:DIR",
     help="Test set, in the forms of --data, if the training data do not contain one. Not allowed for digits64.",
 )
 @label_offset_option

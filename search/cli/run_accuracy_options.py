@@ -60,9 +60,10 @@ accuracy_options = option_group(
     click.option(
         "--data",
         default=None,
-        metavar="DIR|TFRECORDS|digits64",
+        metavar="DIR|TFRECORDS|idx:DIR|digits64",
         help="Train a super-network on these pictures and evaluate networks with its shared weights, instead of --evaluator: "
-        "a folder with one subfolder per class, TFRecord files, or the generated data sets digits64 and digits64-hard.",
+        "a folder with one subfolder per class, TFRecord files, a folder of IDX files (idx:DIR), or the generated data sets "
+        "digits64 and digits64-hard.",
     ),
     click.option(
         "--preset",
@@ -76,7 +77,7 @@ accuracy_options = option_group(
         type=int,
         default=None,
         help="With --data: number added to every stored label, for example -1 for labels that begin at 1. Required for "
-        "TFRecords; 0 by default for folders.",
+        "TFRecords; 0 by default for folders and IDX files.",
     ),
     click.option(
         "--classes",

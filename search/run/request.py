@@ -50,8 +50,8 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
 
     Attributes:
         preset: Training of the shared weights and of the controller, for example `PRESETS["quick"]`.
-        data: Pictures: `digits64`, `digits64-hard`, a folder with a folder for each class, or TFRecord files
-            (`gs://bucket/train-*`).
+        data: Pictures: `digits64`, `digits64-hard`, a folder with a folder for each class, `idx:DIR` with the folder of IDX
+            files, or TFRecord files (`gs://bucket/train-*`).
         label_offset: Number added to the labels of TFRecords; None for 0.
         classes: Number of classes, at least 1; None for the number in the data.
         strategy: Distribution of the training: `none` (one device), `mirrored` (several GPUs), `multi_worker` or `tpu`.

@@ -20,7 +20,7 @@ from mhmodels.search.space.limits import hardware_limits, restricted
 from mhmodels.search.space.loading import is_space_file, load_space
 from mhmodels.search.space.restriction import Removal
 from mhmodels.search.space.search_space import SearchSpace
-from mhmodels.training.data import digits64
+from mhmodels.training.data import digits64, idx
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ def located(request: SearchRequest, space: str) -> SearchRequest:
 
 def absolute_data(data: str) -> str:
     """Pictures by their absolute path; the name of generated digits and an address stay as they are."""
+    if idx.is_idx(data):
+        return f"{idx.PREFIX}{idx.idx_folder(data).absolute()}"
     return data if data in digits64.SETTINGS or "://" in data else str(Path(data).absolute())
 
 

@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
+from mhmodels.search.run.resolving import absolute_data
 from mhmodels.search.supernet.presets import PRESETS
 from mhmodels.search.supernet.training.data import open_search_data
 from mhmodels.training.errors import DataError
 from tests.search.test_measured_tables import space, write
+from tests.training.idx_folder import write_idx
 
 EVALUATOR = ("--evaluator", "x.csv")
 DATA = ("--data", "digits64")
@@ -81,6 +83,20 @@ def test_a_preset_of_ones_own_with_finalists_has_a_front(tmp_path: Path) -> None
 def test_digits_have_no_offset() -> None:
     with pytest.raises(DataError, match="label offset is 1, expected none"):
         open_search_data("digits64", label_offset=1)
+
+
+def test_idx_files_are_divided_and_their_test_pictures_are_left_out(tmp_path: Path) -> None:
+    data = open_search_data(f"idx:{write_idx(tmp_path, train=52, test=6)}")
+    assert (len(data.train), len(data.validation), data.train.classes) == (50, 2, 3)
+    places = {data.validation.where(0), *(data.train.where(index) for index in range(50))}
+    assert len(places) == 51
+    assert all("train-images" in place for place in places)
+
+
+def test_idx_files_are_found_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_data("idx:mnist") == f"idx:{tmp_path}/mnist"
+    assert absolute_data(f"idx:{tmp_path}") == f"idx:{tmp_path}"
 
 
 def test_a_reference_network_without_use_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mhmodels.cli.train import _recipe
 from mhmodels.errors import MhmodelsError
 
 from . import tiny
+from .idx_folder import write_idx
 
 NETWORK = "tiny.json"
 RECIPE = "recipe.json"
@@ -65,6 +66,21 @@ def test_train_evaluate_resume() -> None:
     assert "weights of tiny at width 1" in mistaken
 
 
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("place")
+def test_train_evaluate_resume_with_idx_files() -> None:
+    write_idx(Path("idx"), train=25, test=6)
+    train = ("train", NETWORK, "--data", "idx:idx", "--recipe", RECIPE, "-o", "run", "--json")
+    trained = document(invoke(*train))
+    assert (trained["steps"], trained["setup"]["train"][:27]) == (3, "idx:idx train: 25 pictures,")
+    judged = document(invoke("evaluate", NETWORK, "--weights", "run/model.weights.h5", "--data", "idx:idx", "--json"))
+    assert (judged["pictures"], judged["top1"], judged["data"]) == (6, trained["test_accuracy"], "idx:idx test")
+    assert document(invoke(*train, "--resume"))["history"] == trained["history"]
+    write_idx(Path("idx"), train=26, test=6)
+    assert json.loads(Path("run/run.json").read_text())["train"] == trained["setup"]["train"]
+    assert "train was 'idx:idx train: 25 pictures," in refused(*train, "--resume")
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_people_read_progress_on_stderr_and_the_result_on_stdout(place: Path, mhmodels: Any) -> None:
@@ -86,6 +102,9 @@ def test_bad_input_is_a_message(place: Path) -> None:
     assert "unknown recipe 'papr'" in refused("train", NETWORK, "--data", "pictures", "--recipe", "papr", "-o", "run")
     (place / "pictures" / "train" / "empty").mkdir()
     assert "1 of 4 class folders hold no picture: empty" in refused("train", NETWORK, "--data", "pictures", *rest)
+    assert "no file of the train pictures, expected one of train-images-idx3" in refused(
+        "train", NETWORK, "--data", "idx:.", *rest
+    )
     assert "unknown model" in refused("train", "multimax", "--data", "digits64", *rest)
     assert not (place / "run").exists()
 

@@ -1,4 +1,5 @@
-"""Sources of labelled pictures: the cluttered digits, and folders with one folder a class. `tfrecords` reads TFRecords.
+"""Sources of labelled pictures: the cluttered digits, and folders with one folder a class. `tfrecords` reads TFRecords, `idx` IDX
+files.
 
 A source is read by index, so that the order of pictures and their augmentation are functions of (seed, epoch, index). A
 resumed run therefore reads exactly the pictures that an uninterrupted run would have read.
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mhmodels.training.data import digits64
 from mhmodels.training.data.folders import TEST, TRAIN, FolderSource, class_folders
+from mhmodels.training.data.idx import is_idx, open_idx
 from mhmodels.training.data.tfrecords import RecordSource, record_files
 from mhmodels.training.errors import DataError
 
@@ -49,7 +51,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Changes with the list of pictures and labels (not with the pixels); guards a resumed run."""
+        """Changes with the list of pictures and labels (need not change with the pixels); guards a resumed run."""
         ...
 
 
@@ -107,8 +109,9 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
     """Opens training and test data by a name, a folder or a pattern of files.
 
     Args:
-        data: `digits64` or `digits64-hard` (drawn when they are read); TFRecord files, as a folder or a pattern; or a folder with
-            one folder a class, which may be divided into `train` and `val` (or `validation`, `test`).
+        data: `digits64` or `digits64-hard` (drawn when they are read); TFRecord files, as a folder or a pattern; `idx:DIR`, a
+            folder of IDX files as those of MNIST; or a folder with one folder a class, which may be divided into `train` and
+            `val` (or `validation`, `test`).
         label_offset: Number that is added to the stored labels to give the network's labels. It must be stated for TFRecords.
         test: Another folder or pattern of test data.
 
@@ -131,11 +134,15 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
             raise DataError(f"{data}: test data is '{test}', expected none: it has a fixed test set of its own")
         setting = digits64.SETTINGS[data]
         return Data(DigitsSource(setting, test=False), DigitsSource(setting, test=True))
+    if is_idx(data):
+        return Data(*open_idx(data, label_offset=label_offset, test=test))
     if record_files(data):
         return _open_records(data, label_offset, test)
     if not Path(data).exists():
         known = ", ".join(digits64.SETTINGS)
-        raise DataError(f"{data}: no such folder or files; expected {known}, TFRecord files, or a folder of class folders")
+        raise DataError(
+            f"{data}: no such folder or files; expected {known}, TFRecord files, idx:DIR, or a folder of class folders"
+        )
     offset = label_offset or 0
     train_folder, test_folder = folder_parts(data)
     where = test or test_folder

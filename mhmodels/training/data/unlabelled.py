@@ -12,6 +12,7 @@ from PIL import Image
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.decoding import PictureError, open_picture, picture_files
 from mhmodels.training.data import digits64
+from mhmodels.training.data.idx import is_idx
 from mhmodels.training.data.sources import Data, Source, folder_parts, open_data
 from mhmodels.training.data.tfrecords import record_files
 from mhmodels.training.errors import DataError
@@ -93,7 +94,7 @@ def open_pictures(data: str, *, test: str | None = None) -> Data:
 
     Args:
         data: A folder of pictures, in subfolders or not, which may be divided into `train` and `val` (or `validation`, `test`);
-            TFRecord files, as a folder or a pattern; `digits64` or `digits64-hard`.
+            TFRecord files, as a folder or a pattern; `idx:DIR`, a folder of IDX files; `digits64` or `digits64-hard`.
         test: Another folder or pattern of pictures to test on.
 
     Returns:
@@ -108,10 +109,10 @@ def open_pictures(data: str, *, test: str | None = None) -> Data:
         >>> pictures.train.read(0, epoch=0)[1], pictures.train.classes
         (0, None)
     """
-    if data in digits64.SETTINGS or record_files(data):
+    if data in digits64.SETTINGS or is_idx(data) or record_files(data):
         labelled = open_data(data, label_offset=0, test=test)
     elif not Path(data).exists():
-        raise DataError(f"{data}: no such folder or files; expected a folder of pictures, TFRecord files or digits64")
+        raise DataError(f"{data}: no such folder or files; expected a folder of pictures, TFRecord files, idx:DIR or digits64")
     else:
         train_folder, test_folder = folder_parts(data)
         where = test or test_folder

@@ -96,8 +96,8 @@ def open_search_data(data: str, *, label_offset: int | None = None) -> SearchDat
     """Opens the pictures of a search.
 
     Args:
-        data: `digits64`, `digits64-hard`, TFRecord files, or a folder with a folder for each class, as for training.
-        label_offset: Number added to the labels of TFRecords; None for 0.
+        data: `digits64`, `digits64-hard`, TFRecord files, `idx:DIR`, or a folder with a folder for each class, as for training.
+        label_offset: Number added to the stored labels; None for 0, but TFRecords need a number.
 
     Returns:
         Two disjoint parts of the training data.
