@@ -26,6 +26,8 @@ _CLIP = 3.0
 """Robust standard deviations beyond which latencies are clipped in the first fit."""
 _ROUNDS, _STEPS = 4, 30
 _BOUNDS = (-16.0, 6.0)
+_TOLERANCE = 1e-6
+"""Relative decrease of the loss below which it is minimal: predictions change by less than 0.1 % beyond."""
 _SETTLED = 0.05
 """Change of the precisions below which the fit is settled."""
 
@@ -170,4 +172,6 @@ def _maximise(
         return value, -0.5 * gradient * variances + away / sds
 
     bounds = [_BOUNDS] * len(means)
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}).x)
+    return np.asarray(
+        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS, "ftol": _TOLERANCE}).x
+    )

@@ -162,3 +162,14 @@ def conditions(values: Sequence[str]) -> dict[str, str]:
             raise click.UsageError(f"--where is '{value}', expected FIELD=VALUE, each field once (configuration.mode=sustained)")
         found[name] = wanted
     return found
+
+
+def given_options(context: click.Context) -> set[str]:
+    """Names of the parameters that stand on the command line, even with the value of their default."""
+    source = click.core.ParameterSource
+    stated = (source.COMMANDLINE, source.ENVIRONMENT)
+    return {
+        parameter.name or ""
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") in stated
+    }

@@ -9,7 +9,7 @@ import click
 from mhmodels.cli.common import json_option
 from mhmodels.cli.messages import UsageCommand
 from mhmodels.search.cli.front.options import FrontOptions, front_options
-from mhmodels.search.cli.options import INPUT_FILE, SPACE_HELP
+from mhmodels.search.cli.options import INPUT_FILE, SPACE_HELP, given_options
 from mhmodels.search.cli.run_accuracy_options import AccuracyOptions, accuracy_options
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 from mhmodels.search.cli.run_latency_options import LatencyOptions, latency_options
@@ -58,7 +58,7 @@ def run_command(
 
     With --measure-front, the exit code is 1 if a network of the found front has no measured latency; all files are written.
     """
-    from mhmodels.search.cli.run_effects import check_effects, given_options
+    from mhmodels.search.cli.run_effects import check_effects
     from mhmodels.search.run.request import SearchRequest
 
     check_effects(given_options(click.get_current_context()), accuracy, method)

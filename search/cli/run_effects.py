@@ -23,17 +23,6 @@ _METHODS: dict[str, tuple[str, ...]] = {
 """Methods that use an option, by option."""
 
 
-def given_options(context: click.Context) -> set[str]:
-    """Names of the parameters that stand on the command line, even with the value of their default."""
-    source = click.core.ParameterSource
-    stated = (source.COMMANDLINE, source.ENVIRONMENT)
-    return {
-        parameter.name or ""
-        for parameter in context.command.params
-        if context.get_parameter_source(parameter.name or "") in stated
-    }
-
-
 def check_effects(given: Collection[str], accuracy: AccuracyOptions, method: MethodOptions) -> None:
     """Refuses two sources of accuracies or none, and options that the chosen method or source does not use.
 

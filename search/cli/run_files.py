@@ -10,7 +10,7 @@ import click
 
 from mhmodels.cli.common import OutputFile, check_places, emit_json, note
 from mhmodels.cli.option_groups import option_group
-from mhmodels.search.cli.run_effects import given_options
+from mhmodels.search.cli.options import given_options
 
 if TYPE_CHECKING:
     from mhmodels.search.cli.front.options import FrontOptions

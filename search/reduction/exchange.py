@@ -24,7 +24,7 @@ class _Step(NamedTuple):
     """
 
     cost: Estimate
-    gain: float
+    gain: Estimate
 
 
 class ExchangeRates(NamedTuple):
@@ -32,7 +32,7 @@ class ExchangeRates(NamedTuple):
 
     Attributes:
         blocks: Rate of steps between blocks. Blocks are compared with these only: where all layers are there already, better
-            steps to more layers are no alternative.
+            steps to more layers are no alternative. Where no block is clearly more accurate than a faster one, as `all`.
         all: Rate of all steps with a clear price, between blocks and to more layers.
     """
 
@@ -52,12 +52,13 @@ def exchange_rates(
         least_block, least_layer: Smallest cost of a block and of a layer that counts.
     """
     between = [step for stage, words in blocks.items() for step in _block_steps(stage, words, latency, accuracy)]
-    layers = [_Step(latency.depth[place], gain.mean) for place, gain in accuracy.depth.items() if place in latency.depth]
+    layers = [_Step(latency.depth[place], gain) for place, gain in accuracy.depth.items() if place in latency.depth]
     # The price of a step that costs hardly anything is not known, but a lower limit of its rate is.
-    limits = [(step.gain, max(step.cost.high, least_block)) for step in between]
-    priced = [(step.gain, step.cost.mean) for step in between if step.cost.low > 0 and step.cost.mean >= least_block]
-    priced += [(step.gain, step.cost.mean) for step in layers if step.cost.low > 0 and step.cost.mean >= least_layer]
-    return ExchangeRates(_rate(limits), _rate(priced))
+    limits = [(step.gain.mean, max(step.cost.high, least_block)) for step in between]
+    priced = [(step.gain.mean, step.cost.mean) for step in between if step.cost.low > 0 and step.cost.mean >= least_block]
+    priced += [(step.gain.mean, step.cost.mean) for step in layers if step.cost.low > 0 and step.cost.mean >= least_layer]
+    every = _rate(priced)
+    return ExchangeRates(_rate(limits) if any(step.gain.low > 0 for step in between) else every, every)
 
 
 def _rate(steps: Iterable[tuple[float, float]]) -> float:
@@ -84,7 +85,9 @@ def _block_steps(stage: int, blocks: Sequence[str], latency: Evidence, accuracy:
     here = min(known, key=lambda block: known[block], default=None)
     while here is not None:
         ahead = {block: _step(latency, accuracy, (stage, block, here)) for block in known}
-        better = [(step.gain / step.cost.mean, step.cost.mean, block, step) for block, step in ahead.items() if step is not None]
+        better = [
+            (step.gain.mean / step.cost.mean, step.cost.mean, block, step) for block, step in ahead.items() if step is not None
+        ]
         here = None
         if better:
             _, _, here, step = max(better)
@@ -96,4 +99,4 @@ def _step(latency: Evidence, accuracy: Evidence, pair: tuple[int, str, str]) -> 
     cost, gain = latency.differences.get(pair), accuracy.differences.get(pair)
     if cost is None or gain is None or cost.mean <= _ROUNDING or gain.mean <= _ROUNDING:
         return None
-    return _Step(cost, gain.mean)
+    return _Step(cost, gain)

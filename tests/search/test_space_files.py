@@ -180,9 +180,9 @@ def test_latencies_of_removed_networks_are_left_out_of_a_comparison(file: Path, 
     table.write_text("encoding,ms\n0:0:0:0:0:0:0:1,1.5\n0:1:1:1:1:1:1:2,3\n0:1:1:1:1:1:1:1,2\n")
     found = read_latencies(table, load_space(str(file)), "phone")
     assert found.ms.tolist() == [1.5, 2.0]
-    assert "1 of 3 networks are outside of the reduced space 'nas_bench_macro' and are left out" in found.remarks
+    assert "1 of 3 networks are outside of the reduction of space 'nas_bench_macro' and are left out" in found.remarks
     table.write_text("encoding,ms\n0:1:1:1:1:1:1:2,3\n")
-    with pytest.raises(CostModelError, match="all of 1 networks are outside of the reduced space 'nas_bench_macro'"):
+    with pytest.raises(CostModelError, match="all of 1 networks are outside of the reduction of space 'nas_bench_macro'"):
         read_latencies(table, load_space(str(file)), "phone")
 
 

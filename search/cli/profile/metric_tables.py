@@ -17,6 +17,8 @@ _BENCHMARKS = {
     "nas_bench_201": "an .npz file with arrays acc and columns, as docs/search.md describes it",
 }
 """Spaces whose benchmarks have files of their own, and where to get them."""
+_FAR = 12.0
+"""Robust standard deviations from the median beyond which a value is told."""
 
 
 def where_from(space: SearchSpace) -> str:
@@ -81,7 +83,37 @@ def _column(path: Path, space: SearchSpace, metric: str) -> tuple[Encodings, Flo
         note(f"{empty} of {len(rows)} rows have no '{metric}' and are left out")
     if not values:
         raise CostModelError(f"{path}: none of {len(rows)} rows has a '{metric}'")
-    return np.array(encodings), np.array(values)
+    different, merged = _merged(space.canonical(np.array(encodings)), np.array(values))
+    if len(different) < len(encodings):
+        note(f"{path}: {len(encodings) - len(different)} repeated networks: the median of their values counts")
+    _tell_far(path, metric, merged)
+    return different, merged
+
+
+def _merged(encodings: Encodings, values: Floats) -> tuple[Encodings, Floats]:
+    """Different networks in their order, each with the median of its values."""
+    import numpy as np
+
+    unique, first, place = np.unique(encodings, axis=0, return_index=True, return_inverse=True)
+    medians = np.array([np.median(values[place.ravel() == i]) for i in range(len(unique))])
+    order = np.argsort(first)
+    return unique[order], medians[order]
+
+
+def _tell_far(path: Path, metric: str, values: Floats) -> None:
+    """Tells of values far from all others: a failed evaluation among accuracies widens every interval."""
+    import numpy as np
+
+    from mhmodels.search.cost_model.regression.robust import spread
+
+    middle, usual = float(np.median(values)), spread(values)
+    far = np.flatnonzero(np.abs(values - middle) > _FAR * usual)
+    if usual > 0 and len(far):
+        note(
+            f"warning: {path}: {len(far)} of {len(values)} values of '{metric}' are far from the others (the first is "
+            f"{values[far[0]]:g}, the median {middle:g}, the robust standard deviation {usual:.2g}): leave out networks whose "
+            "evaluation failed"
+        )
 
 
 def _benchmark(path: Path, space: SearchSpace, metric: str) -> tuple[Encodings, Floats]:

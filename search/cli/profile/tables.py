@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mhmodels.cli.common import console
+from mhmodels.cli.common import console, note
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _STRONGEST = 10
+_LONGEST_BAR = 20
+_NEGATIVE = -0.005
+"""Share below which a part is negative by more than rounding."""
 
 
 def print_profile(name: str, profile: BlockProfile, metric: str, unit: str) -> None:
@@ -77,6 +80,11 @@ def print_shares(shares: Mapping[str, Sequence[LayerShare]], profile: BlockProfi
         rest = 1 - sum(one.mean or 0.0 for one in each)
         if modelled:
             out.print("as the cost model divides latency; networks without the layer count as 0 in the share\n", markup=False)
+            if any((one.mean or 0.0) < _NEGATIVE for one in each):
+                note(
+                    f"warning: {name}: parts with a share below 0: the cost model has weights below 0, whose division means "
+                    "nothing; fit it with `search fit --nonnegative`"
+                )
         else:
             out.print(f"what every network has: {rest:.1%}, which whole networks do not tell apart\n", markup=False)
 
@@ -86,7 +94,7 @@ def _percent(value: float | None) -> str:
 
 
 def _bar(value: float | None) -> str:
-    return "█" * max(round(100 * (value or 0.0)), 0)
+    return "█" * min(max(round(100 * (value or 0.0)), 0), _LONGEST_BAR)
 
 
 def _table(*headings: str) -> Table:

@@ -10,7 +10,7 @@ import click
 from mhmodels.cli.common import FiniteRange, OutputFile, check_places, emit_json, json_option, note, working
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions, profiled_device_options
-from mhmodels.search.cli.options import conditions, confidence_of, space_option, where_option
+from mhmodels.search.cli.options import conditions, confidence_of, given_options, space_option, where_option
 
 if TYPE_CHECKING:
     from mhmodels.search.reduction.reduction import HardwareAggregate, Scope
@@ -116,7 +116,7 @@ def reduce_command(
     check_places({"-o": output}, [*read, *device_latencies.files_read(data, store)])
     space = load_space(space_name)
     if rule is not None:
-        inputs.refuse_with_rule({"--accuracy": accuracy, "--data": data, "--store": store, "--hardware": listed})
+        inputs.refuse_with_rule(given_options(click.get_current_context()))
         reduced = inputs.by_rule(space, rule)
         document = display.rule_document(space, reduced, rule)
     else:

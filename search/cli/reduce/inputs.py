@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,15 +80,19 @@ def by_rule(space: SearchSpace, rule: str) -> SearchSpace:
     )
 
 
-def refuse_with_rule(options: Mapping[str, object]) -> None:
+def refuse_with_rule(given: Collection[str]) -> None:
     """Refuses options that a published reduction makes meaningless.
 
+    Args:
+        given: Names of the parameters on the command line.
+
     Raises:
-        click.UsageError: One of them was given.
+        click.UsageError: One of them is of no use with a rule.
     """
-    given = [option for option, value in options.items() if value]
-    if given:
-        raise click.UsageError(f"--rule is a published reduction and needs no measurements, expected no {given[0]}")
+    ignored = sorted(set(given) - {"space_name", "rule", "output", "as_json"})
+    if ignored:
+        option = {"listed": "hardware"}.get(ignored[0], ignored[0]).replace("_", "-")
+        raise click.UsageError(f"--rule is a published reduction and needs no measurements, expected no --{option}")
 
 
 def _accuracy(space: SearchSpace, accuracy: str, confidence: float) -> BlockProfile:

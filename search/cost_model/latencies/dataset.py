@@ -63,7 +63,7 @@ def merged(
     encodings, told = space.canonical(encodings), list(remarks)
     inside = space.members(encodings)
     if not inside.all():
-        outside = f"of {len(inside)} networks are outside of the reduced space '{space.name}'"
+        outside = f"of {len(inside)} networks are outside of the reduction of space '{space.name}'"
         if not inside.any():
             raise CostModelError(f"all {outside}, expected members: use the whole space, or measure networks of the reduced one")
         told.append(f"{len(inside) - int(inside.sum())} {outside} and are left out")

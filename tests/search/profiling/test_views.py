@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mhmodels.search import BlockMean, BlockProfile, CostModelError, DepthEffect, LayerShare, PlacementEffect
+from mhmodels.search.cli.profile.tables import print_shares
 from mhmodels.search.cli.profile.text_map import text_map
 from mhmodels.search.profiling.heat_map import effect_map
 from mhmodels.search.profiling.ranking_plot import ranking_plot
@@ -96,3 +97,13 @@ def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CostModelError, match="has no layers"):
         share_plot({}, tmp_path / "share.png", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cost_model_whose_parts_take_less_than_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    part = LayerShare(part="stem", mean=-0.15, p5=-0.2, p95=-0.1)
+    print_shares({"npu": [part]}, made())
+    told = capsys.readouterr()
+    assert "-15.0 %" in told.out
+    assert "npu: parts with a share below 0" in " ".join(told.err.split())
+    print_shares({"npu": [LayerShare(part="stem", mean=0.1, p5=0.1, p95=0.2)]}, made())
+    assert "below 0" not in capsys.readouterr().err

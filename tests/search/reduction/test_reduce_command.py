@@ -113,6 +113,28 @@ def test_a_published_rule_needs_no_measurements(tmp_path: Path) -> None:
     assert further["log10_after"] < further["log10_before"] == pytest.approx(np.log10(float(published.sizes.distinct)))
 
 
+@pytest.mark.parametrize(
+    "option", ["--rate", "--depth-rate", "--least-share", "--confidence", "--per", "--aggregate", "--hardware"]
+)
+def test_a_published_rule_takes_no_setting_of_the_other_rule(option: str) -> None:
+    value = {"--per": "network", "--aggregate": "worst"}.get(option, "0.5")
+    result = invoke("--space", "ofa_mobilenet_v3", "--rule", "kirin9000-npu", option, value)
+    assert result.exit_code == 2
+    assert f"expected no {option}" in result.output
+
+
+def test_repeated_networks_and_failed_evaluations_are_told(macro: list[object], tmp_path: Path) -> None:
+    text = Path(str(macro[5])).read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([*text, *(f"{line.split(',')[0]},0" for line in text[1:4]), ""]))
+    shown = invoke(*macro[:5], tmp_path / "twice.csv")
+    assert "3 repeated networks: the median of their values counts" in " ".join(shown.stderr.split())
+    (tmp_path / "failed.csv").write_text("\n".join([*text[:-1], text[-1].split(",")[0] + ",0.1", ""]))
+    shown = invoke(*macro[:5], tmp_path / "failed.csv")
+    told = " ".join(shown.stderr.split())
+    assert f"1 of {len(text) - 1} values of 'accuracy' are far from the others (the first is 0.1, the median" in told
+    assert "far from the others" not in invoke(*macro).stderr
+
+
 def test_published_accuracies_are_for_one_space(folder: Path) -> None:
     found = invoke(
         "--space", "ofa_mobilenet_v3", "--data", folder / "lab.csv", "--hardware", "npu", "--accuracy", "published", "--json"

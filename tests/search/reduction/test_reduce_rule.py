@@ -20,7 +20,7 @@ from mhmodels.search import (
     published_accuracy,
     reduce_space,
 )
-from tests.search.reduction.devices import SPACE, launch_bound, networks, npu, phone, profiles
+from tests.search.reduction.devices import GAINS, SPACE, launch_bound, networks, npu, phone, profiles, total
 
 ALL_7X7 = {(unit, f"inverted_bottleneck kernel=7 expansion={e}") for unit in range(1, 6) for e in (3, 4, 6)}
 
@@ -63,6 +63,17 @@ def test_a_launch_bound_device_keeps_all_blocks_and_loses_last_layers(devices: A
     assert reduced.schema == SPACE.schema
     assert (reduced.draw(200, np.random.default_rng(0))[:, 3] == SPACE.decisions[3].choices.index(None)).all()
     assert found.log10_after == pytest.approx(np.log10(float(reduced.sizes.distinct)))
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.05])
+def test_slow_blocks_go_where_blocks_make_no_difference_to_accuracy(devices: Any, sd: float) -> None:
+    """No block has a price then. A price that noise makes would keep what is slow for nothing."""
+    rows = networks(300, 0)
+    percent = total(lambda _, __: 0.0, 77, GAINS, rows) + sd * np.random.default_rng(5).normal(size=len(rows))
+    found = reduce_space(SPACE, {"npu": devices[0]["npu"]}, profile(SPACE, rows, percent, confidence=0.95, differences=True))
+    assert removed(found) >= ALL_7X7
+    assert not any("kernel=3 expansion=3" in block for _, block in removed(found))  # the fastest
+    assert found.exchange["npu"] == found.depth_exchange["npu"] > 0
 
 
 def test_a_phone_loses_weak_blocks_at_most(devices: Any) -> None:
