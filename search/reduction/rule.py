@@ -25,7 +25,7 @@ def reduce_space(
     *,
     aggregate: HardwareAggregate = "avg",
     per: Scope = "unit",
-    rate: float = 0.5,
+    rate: float = 0.25,
     depth_rate: float = 0.75,
     least_share: float = 0.01,
 ) -> Reduction:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rate",
     type=FiniteRange(0, 1),
-    default=0.5,
+    default=0.25,
     show_default=True,
     help="Share of the exchange rate, the accuracy that better steps between blocks buy for latency, below which a block is too "
     "dear: from 0 (only blocks without any gain of accuracy go) to 1.",
