@@ -55,6 +55,7 @@ from mhmodels.search.methods.dominance import non_dominated
 from mhmodels.search.methods.strategies import Method
 from mhmodels.search.objective.benchmark_tables import table_of
 from mhmodels.search.objective.measured_tables import measured_latencies
+from mhmodels.search.profiling.panels import COLOURS, FONT_SIZE, panels
 from mhmodels.search.run.loop import search
 
 Floats = NDArray[np.float64]
@@ -205,9 +206,14 @@ class ReferencePoint(NamedTuple):
         ms = problem.ms(rows)
         return cls(float(ms.max() if slowest else ms.mean()), float(np.quantile(problem.accuracy(rows), 0.05)))
 
+    @staticmethod
+    def front(problem: Problem, evaluated: Evaluated) -> Rows:
+        """Networks (n, decisions) that no other one beats, by the accuracies that the search saw."""
+        return evaluated.rows[non_dominated(np.column_stack([problem.ms(evaluated.rows), -evaluated.seen]))]
+
     def hypervolume(self, problem: Problem, evaluated: Evaluated) -> float:
         """True hypervolume in ms x percent of the front that a search would report."""
-        front = evaluated.rows[non_dominated(np.column_stack([problem.ms(evaluated.rows), -evaluated.seen]))]
+        front = self.front(problem, evaluated)
         goals = np.column_stack([problem.ms(front), -problem.accuracy(front)])
         return float(HV(ref_point=np.array([self.ms, -self.accuracy]))(goals))
 
@@ -256,33 +262,65 @@ def reduced(problem: Problem, measured: Evaluated) -> Reduction:
     return reduce_space(problem.space, {"device": profiles[0]}, profiles[1], per="network")
 
 
-def compare(
-    problem: Problem, method: str, budget: int, sample_size: int, seeds: Sequence[int], slowest: bool = False
-) -> dict[str, list[float]]:
-    """Scores of both ways to spend a budget by seed: the true hypervolume, for `reinforce` the true reward in points.
+def both_ways(problem: Problem, method: str, budget: int, sample_size: int, seed: int) -> dict[str, tuple[Evaluated, Rows]]:
+    """What both ways to spend a budget evaluate, and the network (1, decisions) of the best reward.
 
     The reduced search has the budget without the profile's sample, whose networks count among those it found. Evolution of the
     front begins with those that are members of the reduced space.
     """
+    target_ms = ReferencePoint.of(problem).ms / 2
+    whole = searched(problem, problem.space, method_of(method, budget), target_ms, seed)
+    measured = profiled(problem, sample_size, seed)
+    space = reduced(problem, measured).restrict(problem.space)
+    left = method_of(method, budget - sample_size)
+    if isinstance(left, FrontEvolution):  # what the profile has evaluated costs nothing again
+        start = tuple(tuple(row.tolist()) for row in measured.rows if space.contains(row))
+        left = msgspec.structs.replace(left, evaluations=left.evaluations + len(start), start=start)
+    part, best = searched(problem, space, left, target_ms, seed, measured)
+    both = Evaluated(np.concatenate([measured.rows, part.rows]), np.concatenate([measured.seen, part.seen]))
+    return {"whole": whole, "reduced": (both, best)}
+
+
+def compare(
+    problem: Problem, method: str, budget: int, sample_size: int, seeds: Sequence[int], slowest: bool = False
+) -> dict[str, list[float]]:
+    """Scores of both ways to spend a budget by seed: the true hypervolume, for `reinforce` the true reward in points."""
     reference, target_ms = ReferencePoint.of(problem, slowest), ReferencePoint.of(problem).ms / 2
     found: dict[str, list[float]] = {"whole": [], "reduced": []}
     for seed in seeds:
-        whole = searched(problem, problem.space, method_of(method, budget), target_ms, seed)
-        measured = profiled(problem, sample_size, seed)
-        space = reduced(problem, measured).restrict(problem.space)
-        left = method_of(method, budget - sample_size)
-        if isinstance(left, FrontEvolution):  # what the profile has evaluated costs nothing again
-            start = tuple(tuple(row.tolist()) for row in measured.rows if space.contains(row))
-            left = msgspec.structs.replace(left, evaluations=left.evaluations + len(start), start=start)
-        part, best = searched(problem, space, left, target_ms, seed, measured)
-        both = Evaluated(np.concatenate([measured.rows, part.rows]), np.concatenate([measured.seen, part.seen]))
-        for name, (evaluated, one) in {"whole": whole, "reduced": (both, best)}.items():
+        for name, (evaluated, one) in both_ways(problem, method, budget, sample_size, seed).items():
             if method == "reinforce":
                 reward = Reward(references={"device": target_ms})
                 found[name].append(100 * float(reward(problem.accuracy(one) / 100, problem.ms(one)[:, None])[0]))
             else:
                 found[name].append(reference.hypervolume(problem, evaluated))
     return found
+
+
+def draw_fronts(problem: Problem, budget: int, sample_size: int, seeds: Sequence[int], path: Path) -> None:
+    """Draws the fronts that searches of both spaces find, by their true latency and accuracy: a panel for each method."""
+    methods = ("front-evolution", "nsga2")
+    limit = ReferencePoint.of(problem)
+    captions = [f"{method}, {budget} evaluations" for method in methods]
+    with panels(captions, len(methods), (4.6, 3.8), path) as (figure, each):
+        for method, caption, axes in zip(methods, captions, each, strict=True):
+            for seed in seeds:
+                for name, (evaluated, _) in both_ways(problem, method, budget, sample_size, seed).items():
+                    front = limit.front(problem, evaluated)
+                    goals = np.column_stack([problem.ms(front), problem.accuracy(front)])
+                    goals = goals[np.argsort(goals[:, 0])]
+                    axes.step(
+                        goals[:, 0], np.maximum.accumulate(goals[:, 1]), where="post", linewidth=1.1,
+                        color=COLOURS[int(name == "whole")], linestyle="--" if name == "whole" else "-",
+                        label=f"{name} space" if seed == seeds[0] and method == methods[0] else None,
+                    )  # fmt: skip
+            axes.axvline(limit.ms, color="0.5", linewidth=1, linestyle=":")
+            axes.set_title(caption, fontsize=FONT_SIZE + 1)
+            axes.set_xlabel("latency, ms (dotted: the mean network)", fontsize=FONT_SIZE)
+            axes.set_ylabel("true accuracy, %", fontsize=FONT_SIZE)
+            axes.tick_params(labelsize=FONT_SIZE - 1)
+            axes.grid(color="0.9", linewidth=0.7)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=FONT_SIZE)
 
 
 def comparison_row(words: Sequence[object], found: Mapping[str, list[float]]) -> str:
@@ -348,9 +386,13 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="Networks of the profile. Default: 100, in `macro` 50.")
     parser.add_argument("--methods", nargs="+", default=["front-evolution", "nsga2", "reinforce"], help="Methods of search run.")
     parser.add_argument("--slowest", action="store_true", help="Measure fronts up to the slowest network, not the mean one.")
+    parser.add_argument("--plot", type=Path, help="Only draw fronts of the first five seeds on the NPU, to this picture.")
     parser.add_argument("-o", "--output", type=Path, help="Also write the scores by seed to this JSON file.")
     given = parser.parse_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
+    if given.plot is not None:
+        draw_fronts(synthetic(DEVICES["npu"]), given.budgets[0], given.sample or 100, seeds[:5], given.plot)
+        return
     if given.section in (None, "devices"):
         for line in device_table(given.sizes, seeds):
             print(line, flush=True)
