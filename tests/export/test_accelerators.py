@@ -83,6 +83,7 @@ def test_without_a_vulkan_driver_the_remedy_is_told(tmp_path: Path, monkeypatch:
         gpu_outputs(exported.path, np.zeros((1, 32, 32, 3), np.float32))
 
 
+@pytest.mark.slow
 def test_verify_says_by_how_much_the_gpu_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (exported,) = export_model(SMALL, ExportOptions(directory=tmp_path, formats=("int8",), metadata=False))
 

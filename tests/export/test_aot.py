@@ -66,6 +66,7 @@ def test_a_whole_network_is_compiled(command: Command, tmp_path: Path) -> None:
     assert f"{compiled.name}: exists already" in command("export", *MODEL, "-o", "out", "--aot", "SM8650").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_network_that_is_not_whole_is_exported_and_not_compiled(command: Command, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
@@ -91,6 +92,7 @@ def test_a_network_that_is_not_whole_is_exported_and_not_compiled(command: Comma
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_the_table_names_compiled_files(command: Command) -> None:
     done = command("export", *MODEL, "-o", "out", "--aot", "SM8650")

@@ -191,6 +191,7 @@ def test_folded_training_is_batch_normalisation_but_for_the_rounding(depthwise: 
 # --- a network -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_weight_learns() -> None:
     model, aware = make("int8", "channel")
     before = [variable.numpy().copy() for variable in model.trainable_variables]

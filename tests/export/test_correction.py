@@ -130,6 +130,7 @@ def test_pixels_are_normalised_in_a_corrected_file(tmp_path: Path) -> None:
     assert report.layers.first_departing is None
 
 
+@pytest.mark.slow
 def test_feature_maps_keep_their_scale(tmp_path: Path) -> None:
     from mhmodels.export.graph.outputs import WriterOptions
 
@@ -158,6 +159,7 @@ def test_a_model_of_the_users_own_is_corrected(tmp_path: Path) -> None:
     assert report.layers.first_departing is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factors", [{"stem_conv": "1 2"}, {"nothing": "1"}, {"stem_conv": "x"}])
 def test_factors_that_a_manifest_states_wrongly_stop_the_comparison_of_layers(tmp_path: Path, factors: Any) -> None:
     (one,) = export_model(MINI, ExportOptions(directory=tmp_path, formats=("int8",)))
@@ -176,6 +178,7 @@ def test_corrections_of_float_files_are_refused(tmp_path: Path) -> None:
         ExportOptions(directory=tmp_path, **options).check()
 
 
+@pytest.mark.slow
 def test_trained_ranges_are_not_corrected(tmp_path: Path) -> None:
     import keras
 

@@ -122,6 +122,7 @@ def test_without_a_word_on_pixels_only_float_files_are_written(front: Callable[[
     np.testing.assert_allclose(scores(stated, preprocess(PIXELS, rule)), np.asarray(model(entering, training=False)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_float_file_says_that_its_preprocessing_is_unknown(command: Command) -> None:
     classifier(lambda x: x).save("foreign.keras")
     Path("labels.txt").write_text("a\nb\nc\nd\n")

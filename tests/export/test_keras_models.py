@@ -58,6 +58,7 @@ def test_a_built_model_reads_back_as_its_operations(name: str) -> None:
     assert read.ops == lower(architecture).ops
 
 
+@pytest.mark.slow
 def test_a_head_of_ones_own(command: Command) -> None:
     """Dense layers with and without batch normalisation, and a softmax that is the last layer's activation."""
     import keras

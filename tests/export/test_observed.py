@@ -102,6 +102,7 @@ def test_other_outputs_have_other_factors(graph: Graph, pictures: Any) -> None:
     assert not set(factors) & set(fewer)
 
 
+@pytest.mark.slow
 def test_an_export_observes_the_pictures_once(tmp_path: Path, passes: Counter[str]) -> None:
     counts = []
     for i, formats in enumerate((("int8",), FORMATS)):

@@ -119,6 +119,7 @@ def test_a_search_takes_shipped_models_by_their_hardware(mhmodels: Run, tmp_path
     assert "unknown cost model of 'multi_hardware' 'ethos-u55': did you mean" in done.stderr
 
 
+@pytest.mark.slow
 def test_rewards_are_stated_in_measured_latencies(mhmodels: Run, tmp_path: Path) -> None:
     """C of MobileNetV1 is what the collection measured, not what a model thinks of a network outside its space."""
     (tmp_path / "toy.py").write_text("def accuracy(space, encodings):\n    return encodings.mean(axis=1) / 100\n")

@@ -160,6 +160,7 @@ def test_cost_models_and_collections_of_the_whole_space_apply() -> None:
     assert shipped_tables(reduced) == shipped_tables(whole) != ()
 
 
+@pytest.mark.slow
 def test_measurements_of_the_whole_space_fit_a_model(file: Path, tmp_path: Path) -> None:
     rows = np.unique(MACRO.draw(150, np.random.default_rng(0)), axis=0)
     table = tmp_path / "phone.csv"

@@ -66,6 +66,7 @@ def test_train_evaluate_resume() -> None:
     assert "weights of tiny at width 1" in mistaken
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("place")
 def test_train_evaluate_resume_with_idx_files() -> None:

@@ -187,6 +187,7 @@ def test_a_loss_that_diverges_stops_at_its_step(tmp_path: Path) -> None:
         assert all(np.isfinite(archive[name]).all() for name in archive.files if name.startswith("model/"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_during_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = np.savez
 
@@ -202,6 +203,7 @@ def test_a_disk_that_fills_during_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert run(tmp_path / "run", resume=True).steps == 12
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     lenient = tiny.recipe(epochs=1, max_bad_share=0.1)
     metrics = run(tmp_path / "lenient", data=tiny.data(bad={7, 11}), recipe=lenient)
@@ -252,6 +254,7 @@ def test_a_transform_is_trained_and_its_weights_come_back(tmp_path: Path) -> Non
         run(tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_evaluated_and_saved_but_not_trained_on(whole: tuple[Path, list[float]], tmp_path: Path) -> None:
     """Averaging must not touch the training itself: the losses are those of a run without it."""
     plain, losses = whole

@@ -374,6 +374,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BROKEN)
 def test_tensors_that_do_not_fit_are_named(what: str, small: Tensors, tmp_path: Path) -> None:
     change, said = BROKEN[what]

@@ -155,6 +155,7 @@ def test_a_source_of_another_space_is_refused_by_name() -> None:
         ada_proxy(CELLS, other, source.encodings[:20], source.ms[:20], "target")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the latency tables are not here ({DATA})")
 def test_published_tables_are_reproduced() -> None:
     """Targets within 0.05 of the facts, whose cross-validation has five folds; means within 0.015 (k = 20) and 0.005 (k = 50)."""

@@ -48,6 +48,7 @@ def test_skipping_as_a_choice_of_every_layer() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cost_model_and_its_predictions_agree_about_optional_layers() -> None:
     space = get_space("multi_hardware")
     model = shipped_model(space, "ethos-u55-128")
