@@ -57,6 +57,7 @@ def _column(path: Path, space: SearchSpace, metric: str) -> tuple[Encodings, Flo
 
     from mhmodels.formats.json_files import read_bytes
     from mhmodels.formats.numbers import decimal
+    from mhmodels.search.cost_model.latencies.dataset import by_network
     from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES
     from mhmodels.search.cost_model.latencies.rows import encoding_of, read_csv
     from mhmodels.search.errors import CostModelError
@@ -83,21 +84,12 @@ def _column(path: Path, space: SearchSpace, metric: str) -> tuple[Encodings, Flo
         note(f"{empty} of {len(rows)} rows have no '{metric}' and are left out")
     if not values:
         raise CostModelError(f"{path}: none of {len(rows)} rows has a '{metric}'")
-    different, merged = _merged(space.canonical(np.array(encodings)), np.array(values))
+    different, _, groups = by_network(space.canonical(np.array(encodings)), np.array(values))
+    merged = np.array([np.median(group) for group in groups])
     if len(different) < len(encodings):
         note(f"{path}: {len(encodings) - len(different)} repeated networks: the median of their values counts")
     _tell_far(path, metric, merged)
     return different, merged
-
-
-def _merged(encodings: Encodings, values: Floats) -> tuple[Encodings, Floats]:
-    """Different networks in their order, each with the median of its values."""
-    import numpy as np
-
-    unique, first, place = np.unique(encodings, axis=0, return_index=True, return_inverse=True)
-    medians = np.array([np.median(values[place.ravel() == i]) for i in range(len(unique))])
-    order = np.argsort(first)
-    return unique[order], medians[order]
 
 
 def _tell_far(path: Path, metric: str, values: Floats) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mhmodels.search.arrays import Floats
+from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.errors import CostModelError
@@ -68,12 +68,7 @@ def merged(
             raise CostModelError(f"all {outside}, expected members: use the whole space, or measure networks of the reduced one")
         told.append(f"{len(inside) - int(inside.sum())} {outside} and are left out")
         encodings, ms, names = encodings[inside], ms[inside], [names[i] for i in np.flatnonzero(inside)]
-    unique, first, place = np.unique(encodings, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = place.ravel()
-    by_place: list[list[float]] = [[] for _ in range(len(unique))]
-    for i, value in zip(place.tolist(), ms.tolist(), strict=True):
-        by_place[i].append(value)
+    unique, first, by_place = by_network(encodings, ms)
     medians = np.array([float(np.median(values)) for values in by_place])
     if len(unique) < len(ms):
         factor = max(max(values) / min(values) for values in by_place)
@@ -81,8 +76,26 @@ def merged(
             f"{len(ms) - len(unique)} repeated architectures: the median of their latencies counts"
             + (f"; those of one differ up to {factor:.2g}-fold" if factor > _SIMILAR else "")
         )
-    known = tuple(names[first[i]] for i in order) if any(names) else ()
-    return Latencies(unique[order], medians[order], known, origin, tuple(told))
+    known = tuple(names[i] for i in first) if any(names) else ()
+    return Latencies(unique, medians, known, origin, tuple(told))
+
+
+def by_network(encodings: Encodings, values: Floats) -> tuple[Encodings, Indices, list[list[float]]]:
+    """Groups values by network.
+
+    Args:
+        encodings: (n, decisions), canonical, with repetitions.
+        values: (n,).
+
+    Returns:
+        Different networks (k, decisions) in the order in which they first occur, where this is (k,), and the values of each.
+    """
+    unique, first, place = np.unique(encodings, axis=0, return_index=True, return_inverse=True)
+    groups: list[list[float]] = [[] for _ in range(len(unique))]
+    for i, value in zip(place.ravel().tolist(), values.tolist(), strict=True):
+        groups[i].append(value)
+    order = np.argsort(first)
+    return unique[order], first[order], [groups[i] for i in order]
 
 
 class SideBySide(NamedTuple):
